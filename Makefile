@@ -1,0 +1,61 @@
+# Everything goes into .venv; nothing else on the machine is touched.  `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Tables of recorded outcomes for replay; tests that need them say so when they are absent.
+ifneq ($(wildcard ../shared/data/README.md),)
+export BANDIT_DATA ?= $(abspath ../shared/data)
+endif
+export PYTHONDONTWRITEBYTECODE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check proto bench serve clean lock unit
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv and install the locked dependencies into it
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked dependencies into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## real prompts through a real router that learns: two pictures and a table
+	@$(BIN)/bandit-router demo
+
+test: check unit ## everything that CI runs
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## formatting, lint, types, layers, wire format
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/buf format --diff --exit-code proto --path proto/bandit
+	$(BIN)/python scripts/generate_wire.py --check
+
+proto: $(STAMP) ## generate bandit/wire from proto/
+	$(BIN)/python scripts/generate_wire.py
+
+bench: $(STAMP) ## time the kernels and the wire
+	$(BIN)/python -m benchmarks
+
+serve: $(STAMP) ## embedded Postgres, router and learner, until interrupted
+	$(BIN)/bandit-router up
+
+lock: $(STAMP) ## compile requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --universal -o requirements.lock pyproject.toml
+
+clean: ## remove what make made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output

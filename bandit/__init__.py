@@ -1,0 +1,1 @@
+"""Learning and choosing: the library beneath the routing service."""

@@ -1,0 +1,1 @@
+"""The vocabulary of routing, as frozen values that check themselves when they are made."""

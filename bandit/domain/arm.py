@@ -1,0 +1,62 @@
+"""A model that can be chosen."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+from uuid import UUID
+
+from bandit.domain.errors import InvalidInput
+from bandit.domain.price import Price, PriceVersion
+
+ArmId = NewType("ArmId", UUID)
+
+LONGEST_NAME = 200
+
+
+class ArmStatus(StrEnum):
+    """Where an arm is in its life; only explore and active arms are chosen."""
+
+    SHADOW = "shadow"  # scored, never chosen
+    EXPLORE = "explore"  # new: chosen, until it has been tried often enough
+    ACTIVE = "active"
+    DRAINING = "draining"  # not chosen, outcomes still folded
+    RETIRED = "retired"  # a tombstone: its statistics stay, its id is never used again
+
+    @property
+    def is_choosable(self) -> bool:
+        """Whether an arm in this status may be chosen."""
+        return self in (ArmStatus.EXPLORE, ArmStatus.ACTIVE)
+
+
+def checked_name(field: str, name: str) -> str:
+    """`name`, if it is 1 to 200 printable characters without blanks at either end."""
+    if not name or len(name) > LONGEST_NAME or name != name.strip() or not name.isprintable():
+        raise InvalidInput(field, f"must be 1 to {LONGEST_NAME} printable characters")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """
+    A model (or a mode of one, or a retriever) of one policy.
+
+    prices                  in the order of `valid_from`; empty: its costs alone are learned
+    context_window_tokens   input plus output tokens it can take; None: unlimited
+    """
+
+    id: ArmId
+    name: str
+    status: ArmStatus = ArmStatus.ACTIVE
+    prices: tuple[PriceVersion, ...] = ()
+    context_window_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        checked_name("arm.name", self.name)
+        if self.context_window_tokens is not None and self.context_window_tokens <= 0:
+            raise InvalidInput("arm.context_window_tokens", "must be positive")
+
+    def price_at(self, now: datetime) -> Price | None:
+        """The price in force at `now`; None if none is yet."""
+        in_force = [version.price for version in self.prices if version.valid_from <= now]
+        return in_force[-1] if in_force else None

@@ -1,0 +1,113 @@
+"""A recorded choice: everything that explains it, replays it and learns from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import NewType
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandit.domain.arm import ArmId
+from bandit.domain.errors import InvalidInput
+from bandit.domain.policy import PolicyId
+from bandit.domain.preference import Tradeoff
+from bandit.domain.price import Price
+
+DecisionId = NewType("DecisionId", UUID)
+
+# One row per arm that the policy had, in the order of the ranking: the eligible arms by falling
+# utility, then the removed ones.  Stored as these bytes: the stored answer is the answer.
+CANDIDATE = np.dtype(
+    [
+        ("arm", "<u8", (2,)),  # the arm's id, high and low half
+        ("removed_by", "<i4"),  # a `Removal`
+        ("propensity", "<f8"),
+        ("utility", "<f8"),
+        ("mean", "<f8", (3,)),  # per objective: quality, USD, milliseconds
+        ("deviation", "<f8", (3,)),
+    ]
+)
+Candidates = NDArray[np.void]
+
+NO_DAY = date(1970, 1, 1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_DAY = date(9000, 1, 1)
+
+
+def day_of(decision_id: UUID) -> date:
+    """
+    The day under which a decision is kept: a UUIDv7's UTC date, 1970-01-01 for any other UUID.
+
+    A pure function of the id, so that uniqueness holds across daily partitions.
+    """
+    if decision_id.version != 7:
+        return NO_DAY
+    day = (EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_845_000_000_000))).date()
+    if day >= _LATEST_DAY:
+        raise InvalidInput("decision_id", "is a UUIDv7 of a day too far in the future")
+    return day
+
+
+def made_at(decision_id: UUID) -> datetime | None:
+    """The moment written into a UUIDv7; None for any other UUID."""
+    if decision_id.version != 7:
+        return None
+    return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_845_000_000_000))
+
+
+def arm_bits(arm_id: ArmId) -> tuple[int, int]:
+    """An arm's id as the two halves that `CANDIDATE` keeps."""
+    return arm_id.int >> 64, arm_id.int & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def arm_from_bits(bits: NDArray[np.uint64]) -> ArmId:
+    """The arm's id from the two halves that `CANDIDATE` keeps."""
+    return ArmId(UUID(int=(int(bits[0]) << 64) | int(bits[1])))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """
+    A policy's answer, with what it was made from.
+
+    context        (features,) float32, as it is stored and as it was scored
+    schema_id      id of the feature schema that made the context
+    fingerprint    hash of the request
+    input_tokens   expected before the call
+    list_usd       list price of the chosen arm for this query, in force at `at`
+    price          the chosen arm's price in force at `at`; None: it has none
+    candidates     (arms,) of `CANDIDATE`, in ranked order
+    """
+
+    id: DecisionId
+    policy_id: PolicyId
+    at: datetime
+    arm_id: ArmId
+    propensity: float
+    context: NDArray[np.float32]
+    schema_id: str
+    fingerprint: bytes
+    tradeoff: Tradeoff
+    input_tokens: int
+    list_usd: float
+    price: Price | None
+    policy_version: int
+    snapshot_version: int
+    candidates: Candidates
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorded:
+    """
+    A decision as the log holds it.
+
+    replayed   it was stored before, by an earlier request with the same id
+    durable    False: unknown whether it was stored
+    """
+
+    decision: Decision
+    replayed: bool = False
+    durable: bool = True

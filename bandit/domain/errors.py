@@ -1,0 +1,140 @@
+"""
+What can go wrong, in the caller's terms.
+
+A few kinds; beneath them one class per event, which keeps the values involved and writes its own
+message.  `reason` is what a program may match on; it never changes once released.
+"""
+
+from collections.abc import Mapping
+
+
+class BanditError(Exception):
+    """Anything this project refuses or cannot do."""
+
+    reason = "INTERNAL"
+
+
+class InvalidInput(BanditError):
+    """The request is wrong as it stands; `field` is the path of the offending field."""
+
+    reason = "INVALID_ARGUMENT"
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class DecisionIdReused(InvalidInput):
+    """The decision id was used before, with a different request."""
+
+    reason = "DECISION_ID_REUSED"
+
+    def __init__(self) -> None:
+        super().__init__("decision_id", "was used before with a different request")
+
+
+class NotFound(BanditError):
+    """Something named in the request does not exist."""
+
+    reason = "NOT_FOUND"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name!r} does not exist")
+        self.kind = kind
+        self.name = name
+
+
+class UnknownPolicy(NotFound):
+    """No policy of that name, or it is archived."""
+
+    reason = "UNKNOWN_POLICY"
+
+    def __init__(self, name: str) -> None:
+        super().__init__("policy", name)
+
+
+class UnknownArm(NotFound):
+    """The policy has no arm of that name."""
+
+    reason = "UNKNOWN_ARM"
+
+    def __init__(self, name: str) -> None:
+        super().__init__("arm", name)
+
+
+class UnknownDecision(NotFound):
+    """No such decision is stored; `is_fresh` says that it may still be on its way."""
+
+    reason = "UNKNOWN_DECISION"
+
+    def __init__(self, decision_id: str, *, is_fresh: bool) -> None:
+        super().__init__("decision", decision_id)
+        self.is_fresh = is_fresh
+
+
+class Conflict(BanditError):
+    """Another writer was first, or the name is taken."""
+
+    reason = "CONFLICT"
+
+
+class StalePolicy(Conflict):
+    """The policy was changed since the version that the caller had seen."""
+
+    reason = "STALE_POLICY"
+
+    def __init__(self, name: str, *, expected: int) -> None:
+        super().__init__(f"policy {name!r} is no longer at version {expected}")
+        self.name = name
+        self.expected = expected
+
+
+class AlreadyExists(Conflict):
+    """The name is taken."""
+
+    reason = "ALREADY_EXISTS"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"{kind} {name!r} exists already")
+        self.kind = kind
+        self.name = name
+
+
+class NoEligibleArm(BanditError):
+    """Every arm was removed by a filter; `removed` says which by which."""
+
+    reason = "NO_ELIGIBLE_ARM"
+
+    def __init__(self, removed: Mapping[str, str]) -> None:
+        what = ", ".join(f"{arm} by {filter_}" for arm, filter_ in removed.items())
+        super().__init__(f"no eligible arm: {what}" if what else "no eligible arm: there is none")
+        self.removed = dict(removed)
+
+
+class TooLarge(BanditError):
+    """A stated limit of the service was exceeded."""
+
+    reason = "TOO_LARGE"
+
+    def __init__(self, field: str, *, limit: int, actual: int) -> None:
+        super().__init__(f"{field}: {actual} exceeds the limit of {limit}")
+        self.field = field
+        self.limit = limit
+        self.actual = actual
+
+
+class Unavailable(BanditError):
+    """The service cannot do this now; the same request may succeed after `retry_after_s`."""
+
+    reason = "UNAVAILABLE"
+
+    def __init__(self, problem: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(problem)
+        self.retry_after_s = retry_after_s
+
+
+class CorruptPosterior(BanditError):
+    """Stored sums that cannot be used; decisions go on without them."""
+
+    reason = "CORRUPT_POSTERIOR"

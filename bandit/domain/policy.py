@@ -1,0 +1,199 @@
+"""A policy as its owner declares it: its settings and its arms."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+from uuid import UUID
+
+from bandit.domain.arm import Arm, ArmId, ArmStatus, checked_name
+from bandit.domain.errors import InvalidInput, UnknownArm
+from bandit.domain.objective import HEADS, Objective
+from bandit.domain.preference import Preference
+
+PolicyId = NewType("PolicyId", UUID)
+
+KEY_BYTES = 32
+DEFAULT_PREFERENCE = Preference(quality=0.8, cost=0.2)
+MOST_ARMS = 256
+MOST_NAMED_FEATURES = 64
+LONGEST_VECTOR = 8192
+
+
+class Algorithm(StrEnum):
+    """How a policy turns beliefs about utility into a choice."""
+
+    THOMPSON = "thompson"
+    LINUCB = "linucb"
+    GREEDY = "greedy"
+    EPSILON_GREEDY = "epsilon-greedy"
+    UNIFORM = "uniform"
+
+
+class CostForm(StrEnum):
+    """The normaliser phi of cost, see `policies/utility.py`."""
+
+    LOG = "log"  # clip((ln c - ln low) / (ln high - ln low), 0, 1)
+    CAPPED_LINEAR = "capped-linear"  # min(c / high, 1), as in BaRP
+
+
+class ContextSource(StrEnum):
+    """What the context is computed from, besides the named features."""
+
+    TEXT = "text"
+    VECTOR = "vector"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """0 < low < high, in the unit of what it normalises."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.low < self.high < math.inf):
+            raise InvalidInput("range", "must satisfy 0 < low < high, both finite")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFeature:
+    """A number that callers send by name, standardised to clip((x - mean) / deviation, +-3)."""
+
+    name: str
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    def __post_init__(self) -> None:
+        checked_name("settings.features.name", self.name)
+        if not math.isfinite(self.mean):
+            raise InvalidInput("settings.features.mean", "must be a finite number")
+        if not (math.isfinite(self.deviation) and self.deviation > 0):
+            raise InvalidInput("settings.features.deviation", "must be a finite number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSettings:
+    """What a policy learns from: a text or the caller's own vectors, and named features."""
+
+    source: ContextSource = ContextSource.TEXT
+    vector_length: int = 0
+    named: tuple[NamedFeature, ...] = ()
+
+    def __post_init__(self) -> None:
+        is_vector = self.source is ContextSource.VECTOR
+        if is_vector and not (1 <= self.vector_length <= LONGEST_VECTOR):
+            raise InvalidInput(
+                "settings.context.vector.length", f"must be from 1 to {LONGEST_VECTOR}"
+            )
+        if not is_vector and self.vector_length != 0:
+            raise InvalidInput("settings.context.vector.length", "is for vectors only")
+        if len(self.named) > MOST_NAMED_FEATURES:
+            raise InvalidInput("settings.features", f"at most {MOST_NAMED_FEATURES}")
+        if len({feature.name for feature in self.named}) < len(self.named):
+            raise InvalidInput("settings.features.name", "each name at most once")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """
+    Everything about a policy that its owner may set.
+
+    temperature          tau, scales the posterior deviation in Thompson sampling; >= 0
+    alpha                the bonus of LinUCB in deviations; >= 0
+    epsilon              the share of uniform choice in epsilon-greedy; 0 to 1
+    objectives           the heads that are learned
+    cost_range           USD; None: follows the catalog's prices (see `policies/utility.py`)
+    latency_range_ms     milliseconds
+    quality_prior_mean   expected quality of an arm not yet tried
+    half_life_hours      age at which an outcome counts half, per objective; absent: never
+    """
+
+    algorithm: Algorithm = Algorithm.THOMPSON
+    temperature: float = 0.2
+    alpha: float = 0.2
+    epsilon: float = 0.05
+    context: ContextSettings = ContextSettings()
+    objectives: tuple[Objective, ...] = HEADS
+    default_preference: Preference = DEFAULT_PREFERENCE
+    cost_form: CostForm = CostForm.LOG
+    cost_range: Range | None = None
+    latency_range_ms: Range = Range(300.0, 30_000.0)
+    quality_prior_mean: float = 0.9
+    half_life_hours: Mapping[Objective, float] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "alpha"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InvalidInput(f"settings.{name}", "must be a finite number, not negative")
+        if not 0 <= self.epsilon <= 1:
+            raise InvalidInput("settings.epsilon", "must be from 0 to 1")
+        if not math.isfinite(self.quality_prior_mean):
+            raise InvalidInput("settings.quality_prior_mean", "must be a finite number")
+        if not self.objectives or len(set(self.objectives)) < len(self.objectives):
+            raise InvalidInput("settings.objectives", "at least one, each at most once")
+        if Objective.QUALITY not in self.objectives:
+            raise InvalidInput("settings.objectives", "quality is always learned")
+        missing = self.default_preference.needs() - set(self.objectives)
+        if missing:
+            raise InvalidInput(
+                f"settings.default_preference.{min(missing).label}", "is not learned"
+            )
+        for objective, hours in self.half_life_hours.items():
+            if not (math.isfinite(hours) and hours > 0):
+                raise InvalidInput(
+                    f"settings.half_life_hours.{objective.label}", "must be a finite number above 0"
+                )
+        object.__setattr__(self, "objectives", tuple(sorted(self.objectives)))
+        object.__setattr__(self, "half_life_hours", MappingProxyType(dict(self.half_life_hours)))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """
+    A policy with its arms, tombstones included; every change makes a successor with version + 1.
+
+    key   32 secret bytes: seeds the draw of each decision, see `policies/draw.py`
+    """
+
+    id: PolicyId
+    name: str
+    settings: PolicySettings
+    key: bytes
+    created_at: datetime
+    version: int = 1
+    arms: tuple[Arm, ...] = ()
+    is_archived: bool = False
+
+    def __post_init__(self) -> None:
+        checked_name("policy.name", self.name)
+        if len(self.key) != KEY_BYTES:
+            raise InvalidInput("key", f"must be {KEY_BYTES} bytes")
+        if len(self.present_arms) > MOST_ARMS:
+            raise InvalidInput("arms", f"at most {MOST_ARMS}")
+        names = [arm.name for arm in self.present_arms]
+        if len(set(names)) < len(names):
+            raise InvalidInput("arms.name", "each name at most once")
+
+    @property
+    def present_arms(self) -> tuple[Arm, ...]:
+        """The arms that are not retired."""
+        return tuple(arm for arm in self.arms if arm.status is not ArmStatus.RETIRED)
+
+    def arm_named(self, name: str) -> Arm:
+        """The arm of that name that is not retired."""
+        for arm in self.present_arms:
+            if arm.name == name:
+                return arm
+        raise UnknownArm(name)
+
+    def arm(self, arm_id: ArmId) -> Arm:
+        """The arm with that id, retired or not."""
+        for arm in self.arms:
+            if arm.id == arm_id:
+                return arm
+        raise UnknownArm(str(arm_id))

@@ -1,0 +1,1 @@
+"""Replay of recorded outcomes, frontiers and regret."""

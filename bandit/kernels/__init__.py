@@ -1,0 +1,1 @@
+"""Numba functions from arrays to arrays: no strings, no objects, no validation, no randomness."""

@@ -1,0 +1,1 @@
+"""From outcomes to posteriors: sums, decay, priors."""

@@ -1,0 +1,57 @@
+"""From sums and a prior to a belief about the coefficients."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bandit.domain.errors import CorruptPosterior
+from bandit.kernels.cholesky import factorize, invert, solve
+from bandit.kernels.jit import Array
+from bandit.learning.prior import Prior
+from bandit.learning.sums import Sums
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """
+    Belief about the coefficients of one (arm, head), ready to be scored.
+
+    mean        (features,)   mu
+    covariance  (features (features + 1) / 2,)   noise * inverse precision, packed lower triangle
+    noise       sigma^2, variance of one outcome about its mean
+    weight      n, decayed number of outcomes
+    """
+
+    mean: Array
+    covariance: Array
+    noise: float
+    weight: float
+
+    def __post_init__(self) -> None:
+        self.mean.setflags(write=False)
+        self.covariance.setflags(write=False)
+
+
+def posterior_from(sums: Sums, prior: Prior) -> Posterior:
+    """
+    The posterior of a Bayesian linear regression with a Normal-Inverse-Gamma prior.
+
+        precision = L0 + S    mu = precision^-1 s    SSR = yy - s'mu
+        sigma^2 = (a0 sigma0^2 + SSR / 2) / (a0 + n / 2)
+
+    SSR is yy - 2 s'mu + mu'S mu + mu'L0 mu, shortened by precision mu = s.
+    Source: Murphy (2007), section 3; Bishop (2006), eq. 3.50-3.51.
+    Raises CorruptPosterior if the sums are not finite or the precision not positive definite.
+    """
+    if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
+        raise CorruptPosterior("the sums are not finite sums of outcomes")
+    factor = factorize(sums.gram + np.diag(prior.precision))
+    if np.isnan(factor[0, 0]):
+        raise CorruptPosterior("the precision is not positive definite")
+    mean = solve(factor, sums.moment)
+    residual = max(sums.square - float(mean @ sums.moment), 0.0)
+    noise = (prior.shape * prior.noise_deviation**2 + residual / 2) / (
+        prior.shape + max(sums.weight, 0.0) / 2
+    )
+    covariance = noise * invert(factor)[np.tril_indices(sums.features)]
+    return Posterior(mean=mean, covariance=covariance, noise=noise, weight=sums.weight)

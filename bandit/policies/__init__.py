@@ -1,0 +1,1 @@
+"""From posteriors and a preference to a choice with its propensity."""

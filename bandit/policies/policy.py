@@ -1,0 +1,36 @@
+"""One protocol for every way of choosing: a policy returns the whole propensity vector."""
+
+from typing import Protocol
+
+from bandit.domain.policy import Algorithm, PolicySettings
+from bandit.kernels.jit import Array
+from bandit.policies.epsilon_greedy import EpsilonGreedy
+from bandit.policies.linucb import LinUcb
+from bandit.policies.thompson import Thompson
+
+
+class ChoicePolicy(Protocol):
+    """From beliefs about the utility of the eligible arms to the probability of choosing each."""
+
+    def propensities(self, mean: Array, variance: Array) -> Array:
+        """
+        mean      (arms,)  expected utility of the eligible arms, at least one
+        variance  (arms,)  of that mean
+        returns   (arms,)  in [0, 1], sums to 1
+        """
+        ...
+
+
+def policy_of(settings: PolicySettings) -> ChoicePolicy:
+    """The policy that the settings declare."""
+    match settings.algorithm:
+        case Algorithm.THOMPSON:
+            return Thompson(temperature=settings.temperature)
+        case Algorithm.LINUCB:
+            return LinUcb(alpha=settings.alpha)
+        case Algorithm.GREEDY:
+            return EpsilonGreedy(epsilon=0.0)
+        case Algorithm.EPSILON_GREEDY:
+            return EpsilonGreedy(epsilon=settings.epsilon)
+        case Algorithm.UNIFORM:
+            return EpsilonGreedy(epsilon=1.0)

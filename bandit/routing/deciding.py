@@ -1,0 +1,109 @@
+"""From a snapshot and a query to a decision: pure, and the same in production and in replay."""
+
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandit.domain.decision import CANDIDATE, Decision, DecisionId, arm_bits
+from bandit.domain.errors import InvalidInput, NoEligibleArm
+from bandit.domain.preference import Preference, Tradeoff
+from bandit.domain.query import Query
+from bandit.features.schema import check
+from bandit.kernels.jit import Array
+from bandit.kernels.propensity import draw
+from bandit.kernels.scoring import score
+from bandit.policies.draw import uniform_of
+from bandit.policies.eligibility import Removal, check_constraints, removals
+from bandit.policies.estimates import estimates_from
+from bandit.policies.utility import utilities
+from bandit.routing.snapshot import Snapshot
+
+
+def validate(snapshot: Snapshot, query: Query) -> None:
+    """Refuse a query that this policy cannot answer, naming the field."""
+    check(snapshot.schema, query)
+    check_constraints(query, snapshot.arms, snapshot.policy.settings.objectives)
+    if query.tradeoff is not None:
+        missing = query.tradeoff.needs() - set(snapshot.policy.settings.objectives)
+        if missing:
+            field = "preference" if isinstance(query.tradeoff, Preference) else "tradeoff"
+            raise InvalidInput(f"{field}.{min(missing).label}", "is not learned by the policy")
+
+
+def decide(
+    snapshot: Snapshot,
+    query: Query,
+    context: NDArray[np.float32],
+    *,
+    decision_id: DecisionId,
+    at: datetime,
+) -> Decision:
+    """
+    Choose an arm for a query that passed `validate`; its propensity is computed before the draw.
+
+    context  (features,) of the snapshot's schema
+    Raises NoEligibleArm with the filter that removed each.
+    """
+    tradeoff = query.tradeoff or snapshot.policy.settings.default_preference
+    input_tokens = query.expected_input_tokens
+    list_usd = snapshot.list_usd(input_tokens)
+    scores = score(snapshot.means, snapshot.covariances, context.astype(np.float64))
+    return _chosen(snapshot, query, context, tradeoff, list_usd, scores, decision_id, at)
+
+
+def _chosen(
+    snapshot: Snapshot,
+    query: Query,
+    context: NDArray[np.float32],
+    tradeoff: Tradeoff,
+    list_usd: Array,
+    scores: Array,
+    decision_id: DecisionId,
+    at: datetime,
+) -> Decision:
+    settings = snapshot.policy.settings
+    estimates = estimates_from(
+        scores, snapshot.noise, list_usd, quality_prior_mean=settings.quality_prior_mean
+    )
+    removed = removals(snapshot.arms, query, estimates)
+    eligible = np.flatnonzero(removed == Removal.NONE)
+    if eligible.size == 0:
+        raise NoEligibleArm(
+            {
+                arm.name: Removal(int(code)).label
+                for arm, code in zip(snapshot.arms, removed, strict=True)
+            }
+        )
+    mean, variance = utilities(estimates, tradeoff, snapshot.normaliser)
+    propensities = np.zeros(len(snapshot.arms))
+    propensities[eligible] = snapshot.choice.propensities(mean[eligible], variance[eligible])
+    chosen = draw(propensities, uniform_of(snapshot.policy.key, decision_id))
+
+    order = np.lexsort((-mean, removed != Removal.NONE))
+    candidates = np.empty(len(snapshot.arms), dtype=CANDIDATE)
+    candidates["arm"] = [arm_bits(snapshot.arms[position].id) for position in order]
+    candidates["removed_by"] = removed[order]
+    candidates["propensity"] = propensities[order]
+    candidates["utility"] = mean[order]
+    candidates["mean"] = estimates.mean[order]
+    candidates["deviation"] = estimates.deviation[order]
+    candidates.setflags(write=False)
+    return Decision(
+        id=decision_id,
+        policy_id=snapshot.policy.id,
+        at=at,
+        arm_id=snapshot.arms[chosen].id,
+        propensity=float(propensities[chosen]),
+        context=context,
+        schema_id=snapshot.schema.id,
+        fingerprint=query.fingerprint,
+        tradeoff=tradeoff,
+        input_tokens=query.expected_input_tokens,
+        list_usd=float(list_usd[chosen]),
+        price=snapshot.prices[chosen],
+        policy_version=snapshot.policy.version,
+        snapshot_version=snapshot.learned_version,
+        candidates=candidates,
+        labels=query.labels,
+    )

@@ -1,0 +1,207 @@
+"""
+What the use cases need from storage.
+
+The hot path (`DecisionLog`, `OutcomeLog`) is asynchronous: it awaits a group commit.  The other
+ports are synchronous and called through a thread.  Every one raises `Unavailable` when the store
+cannot answer, and has a twin in memory that passes the same contract suite.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from bandit.domain.arm import ArmId
+from bandit.domain.decision import Decision, DecisionId, Recorded
+from bandit.domain.objective import Objective
+from bandit.domain.outcome import Disposition, OutcomeRow
+from bandit.domain.policy import Policy, PolicyId
+from bandit.learning.sums import Sums
+
+Cell = tuple[ArmId, Objective]
+Key = tuple[DecisionId, Objective]
+
+
+class DecisionLog(Protocol):
+    """The recorded decisions."""
+
+    async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
+        """
+        Commit decisions (of any policies) and say, in order, what the log holds under each id.
+
+        An id that is there already keeps its first decision, which comes back with `replayed`;
+        two of one id in one call likewise.  One that cannot be stored gives its own exception
+        (`InvalidInput` where the id's day is not kept) and harms no other.
+        """
+        ...
+
+    async def find(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        """The stored decisions among `ids`."""
+        ...
+
+
+class OutcomeLog(Protocol):
+    """The append-only outcomes."""
+
+    async def append(
+        self, policy_id: PolicyId, rows: Sequence[OutcomeRow], *, dry_run: bool = False
+    ) -> Sequence[Disposition]:
+        """
+        Commit outcome rows of stored decisions, mark what changed as dirty, and say what became
+        of each: see `routing.feedback.disposition_of`.  Rows are taken in the order given, each
+        seeing those before it.  `dry_run` answers the same and changes nothing.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEvent:
+    """One change to a policy, kept for good."""
+
+    at: datetime
+    who: str
+    kind: str  # create_policy, update_policy, add_arm, set_price, ...
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The two counters that say whether a snapshot is current."""
+
+    policy: int
+    learned: int
+
+
+class Catalog(Protocol):
+    """Policies with their arms and prices."""
+
+    def create(self, policy: Policy, event: PolicyEvent) -> None:
+        """Store a new policy; `AlreadyExists` if its name is taken (archived ones included)."""
+        ...
+
+    def get(self, name: str) -> Policy:
+        """The policy of that name, archived or not; `UnknownPolicy`."""
+        ...
+
+    def list(self) -> Sequence[Policy]:
+        """All policies in the order of their names, archived ones included."""
+        ...
+
+    def replace(self, policy: Policy, event: PolicyEvent) -> None:
+        """Store the successor of version `policy.version - 1`; `StalePolicy` if that is gone."""
+        ...
+
+    def versions(self) -> dict[PolicyId, Versions]:
+        """The counters of all policies, in one cheap query."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredSums:
+    """
+    The sums of one cell as they are stored.
+
+    version       0: nothing is stored yet
+    observations  outcomes folded in, undecayed
+    sums          None where they cannot be decoded; `fault` then says why
+    """
+
+    version: int
+    observations: int
+    sums: Sums | None
+    fault: str = ""
+
+
+class PosteriorReader(Protocol):
+    """The learned state, as routers read it."""
+
+    def learned(
+        self, policy_id: PolicyId, schema_id: str, *, known: Mapping[Cell, int]
+    ) -> tuple[int, dict[Cell, StoredSums]]:
+        """
+        The policy's learned version, and the cells whose version differs from `known`'s.
+
+        One consistent read; cells never written are left out.
+        """
+        ...
+
+    def pending(self, policy_id: PolicyId) -> int:
+        """How many (decision, head) wait to be folded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A (decision, head) whose effective value may have changed; `ticket` is its place in line."""
+
+    ticket: int
+    key: Key
+
+
+class Fold(Protocol):
+    """One transaction of a learner on one policy."""
+
+    def due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+        """What is due at `now`, oldest first, at most `limit`."""
+        ...
+
+    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision]:
+        """The stored decisions among `ids`."""
+        ...
+
+    def outcomes(self, keys: Collection[Key]) -> dict[Key, list[OutcomeRow]]:
+        """All outcome rows of each key."""
+        ...
+
+    def contributions(self, keys: Collection[Key]) -> dict[Key, float]:
+        """The values now counted in the sums."""
+        ...
+
+    def sums(self, schema_id: str, cells: Collection[Cell]) -> dict[Cell, StoredSums]:
+        """What is stored of each cell; one never written is left out."""
+        ...
+
+    def write(
+        self,
+        *,
+        schema_id: str,
+        sums: Mapping[Cell, StoredSums],
+        contributions: Mapping[Key, float],
+        decisions: Mapping[DecisionId, Decision],
+    ) -> None:
+        """
+        Store successors (each `version` is the stored one + 1; `Conflict` otherwise) and the
+        contributions they now hold.  `decisions` are those of the contributions.
+        """
+        ...
+
+    def settle(self, tickets: Collection[int]) -> None:
+        """These are folded: they leave the line."""
+        ...
+
+    def postpone(self, tickets: Collection[int], *, until: datetime) -> None:
+        """These cannot be folded now: they are due again at `until`."""
+        ...
+
+    def advance(self) -> int:
+        """Add 1 to the policy's learned version, tell the routers at commit, return it."""
+        ...
+
+
+class LearningStore(Protocol):
+    """Where learners take work and leave posteriors."""
+
+    def policies_with_due(self, *, now: datetime) -> Sequence[PolicyId]:
+        """The policies that have something due."""
+        ...
+
+    def begin(self, policy_id: PolicyId) -> AbstractContextManager[Fold | None]:
+        """
+        A transaction under the policy's lock; None if another learner holds it.
+
+        Commits when the block ends well, and changes nothing otherwise.
+        """
+        ...

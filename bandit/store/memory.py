@@ -1,0 +1,266 @@
+"""
+Every port in memory: the twin of `store/postgres`, for replay and for tests.
+
+One process, any number of threads; nothing survives the process.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock, RLock
+
+from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
+from bandit.domain.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    StalePolicy,
+    UnknownPolicy,
+)
+from bandit.domain.outcome import Disposition, OutcomeRow
+from bandit.domain.policy import Policy, PolicyId
+from bandit.routing.feedback import disposition_of
+from bandit.routing.ports import Cell, Due, Fold, Key, PolicyEvent, StoredSums, Versions
+
+
+@dataclass(slots=True)
+class _PolicyState:
+    """All that is kept of one policy."""
+
+    policy: Policy
+    events: list[PolicyEvent]
+    learned_version: int = 0
+    decisions: dict[DecisionId, Decision] = field(default_factory=dict)
+    outcomes: dict[Key, list[OutcomeRow]] = field(default_factory=dict)
+    line: dict[int, tuple[Key, datetime]] = field(default_factory=dict)
+    contributions: dict[Key, float] = field(default_factory=dict)
+    sums: dict[tuple[str, Cell], StoredSums] = field(default_factory=dict)
+    next_ticket: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+
+class MemoryStore:
+    """
+    Implements `DecisionLog`, `OutcomeLog`, `Catalog`, `PosteriorReader` and `LearningStore`.
+
+    The asynchronous methods never wait; `record_now` and `append_now` are the same without the
+    event loop, for replay.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self._states: dict[PolicyId, _PolicyState] = {}
+
+    # Catalog
+
+    def create(self, policy: Policy, event: PolicyEvent) -> None:
+        with self._lock:
+            if any(state.policy.name == policy.name for state in self._states.values()):
+                raise AlreadyExists("policy", policy.name)
+            self._states[policy.id] = _PolicyState(policy, [event])
+
+    def get(self, name: str) -> Policy:
+        with self._lock:
+            for state in self._states.values():
+                if state.policy.name == name:
+                    return state.policy
+        raise UnknownPolicy(name)
+
+    def list(self) -> Sequence[Policy]:
+        with self._lock:
+            policies = [state.policy for state in self._states.values()]
+        return sorted(policies, key=lambda policy: policy.name)
+
+    def replace(self, policy: Policy, event: PolicyEvent) -> None:
+        with self._lock:
+            state = self._states.get(policy.id)
+            if state is None or state.policy.version != policy.version - 1:
+                raise StalePolicy(policy.name, expected=policy.version - 1)
+            state.policy = policy
+            state.events.append(event)
+
+    def versions(self) -> dict[PolicyId, Versions]:
+        with self._lock:
+            return {
+                policy_id: Versions(state.policy.version, state.learned_version)
+                for policy_id, state in self._states.items()
+            }
+
+    # DecisionLog
+
+    async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
+        return self.record_now(decisions)
+
+    def record_now(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
+        with self._lock:
+            return [self._record(decision) for decision in decisions]
+
+    def _record(self, decision: Decision) -> Recorded | Exception:
+        try:
+            day_of(decision.id)
+        except InvalidInput as error:
+            return error
+        held = self._states[decision.policy_id].decisions.setdefault(decision.id, decision)
+        return Recorded(held, replayed=held is not decision)
+
+    async def find(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        return self.find_now(policy_id, ids)
+
+    def find_now(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        with self._lock:
+            held = self._states[policy_id].decisions
+            return {decision_id: held[decision_id] for decision_id in ids if decision_id in held}
+
+    # OutcomeLog
+
+    async def append(
+        self, policy_id: PolicyId, rows: Sequence[OutcomeRow], *, dry_run: bool = False
+    ) -> Sequence[Disposition]:
+        return self.append_now(policy_id, rows, dry_run=dry_run)
+
+    def append_now(
+        self, policy_id: PolicyId, rows: Sequence[OutcomeRow], *, dry_run: bool = False
+    ) -> Sequence[Disposition]:
+        with self._lock:
+            state = self._states[policy_id]
+            added: dict[Key, Sequence[OutcomeRow]] = {}
+            dispositions = []
+            for row in rows:
+                key = (row.decision_id, row.objective)
+                held = [*state.outcomes.get(key, ()), *added.get(key, ())]
+                sequences = [other.sequence for other in held if other.source == row.source]
+                disposition = disposition_of(row.sequence, sequences)
+                dispositions.append(disposition)
+                if disposition in (Disposition.ACCEPTED, Disposition.CORRECTED):
+                    added[key] = [*added.get(key, ()), row]
+            if not dry_run:
+                for key, new in added.items():
+                    state.outcomes.setdefault(key, []).extend(new)
+                    state.line[state.next_ticket] = (key, new[0].received_at)
+                    state.next_ticket += 1
+            return dispositions
+
+    # PosteriorReader
+
+    def learned(
+        self, policy_id: PolicyId, schema_id: str, *, known: Mapping[Cell, int]
+    ) -> tuple[int, dict[Cell, StoredSums]]:
+        with self._lock:
+            state = self._states[policy_id]
+            changed = {
+                cell: sums
+                for (schema, cell), sums in state.sums.items()
+                if schema == schema_id and known.get(cell, 0) != sums.version
+            }
+            return state.learned_version, changed
+
+    def pending(self, policy_id: PolicyId) -> int:
+        with self._lock:
+            return len({key for key, _ in self._states[policy_id].line.values()})
+
+    # LearningStore
+
+    def policies_with_due(self, *, now: datetime) -> Sequence[PolicyId]:
+        with self._lock:
+            return [
+                policy_id
+                for policy_id, state in self._states.items()
+                if any(due_at <= now for _, due_at in state.line.values())
+            ]
+
+    @contextmanager
+    def begin(self, policy_id: PolicyId) -> Iterator[Fold | None]:
+        with self._lock:
+            state = self._states[policy_id]
+        if not state.lock.acquire(blocking=False):
+            yield None
+            return
+        try:
+            fold = _MemoryFold(state, self._lock)
+            yield fold
+            fold.commit()
+        finally:
+            state.lock.release()
+
+
+class _MemoryFold:
+    """Implements `Fold`: reads see the state, writes wait for the end."""
+
+    def __init__(self, state: _PolicyState, lock: RLock) -> None:
+        self._state = state
+        self._lock = lock
+        self._sums: dict[tuple[str, Cell], StoredSums] = {}
+        self._contributions: dict[Key, float] = {}
+        self._settled: set[int] = set()
+        self._postponed: dict[int, datetime] = {}
+        self._advances = 0
+
+    def due(self, *, now: datetime, limit: int) -> Sequence[Due]:
+        with self._lock:
+            waiting = sorted(
+                (due_at, ticket, key)
+                for ticket, (key, due_at) in self._state.line.items()
+                if due_at <= now
+            )
+            return [Due(ticket, key) for _, ticket, key in waiting[:limit]]
+
+    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision]:
+        with self._lock:
+            held = self._state.decisions
+            return {decision_id: held[decision_id] for decision_id in ids if decision_id in held}
+
+    def outcomes(self, keys: Collection[Key]) -> dict[Key, list[OutcomeRow]]:
+        with self._lock:
+            return {key: list(self._state.outcomes.get(key, ())) for key in keys}
+
+    def contributions(self, keys: Collection[Key]) -> dict[Key, float]:
+        with self._lock:
+            held = self._state.contributions
+            return {key: held[key] for key in keys if key in held}
+
+    def sums(self, schema_id: str, cells: Collection[Cell]) -> dict[Cell, StoredSums]:
+        with self._lock:
+            held = self._state.sums
+            return {cell: held[schema_id, cell] for cell in cells if (schema_id, cell) in held}
+
+    def write(
+        self,
+        *,
+        schema_id: str,
+        sums: Mapping[Cell, StoredSums],
+        contributions: Mapping[Key, float],
+        decisions: Mapping[DecisionId, Decision],
+    ) -> None:
+        for cell, successor in sums.items():
+            held = self._state.sums.get((schema_id, cell))
+            if successor.version != (held.version if held is not None else 0) + 1:
+                raise Conflict(f"the sums of {cell} have moved on")
+            self._sums[schema_id, cell] = successor
+        self._contributions.update(contributions)
+
+    def settle(self, tickets: Collection[int]) -> None:
+        self._settled.update(tickets)
+
+    def postpone(self, tickets: Collection[int], *, until: datetime) -> None:
+        self._postponed.update(dict.fromkeys(tickets, until))
+
+    def advance(self) -> int:
+        self._advances += 1
+        return self._state.learned_version + self._advances
+
+    def commit(self) -> None:
+        """Make all writes visible at once."""
+        with self._lock:
+            state = self._state
+            state.sums.update(self._sums)
+            state.contributions.update(self._contributions)
+            for ticket in self._settled:
+                state.line.pop(ticket, None)
+            for ticket, until in self._postponed.items():
+                state.line[ticket] = (state.line[ticket][0], until)
+            state.learned_version += self._advances

@@ -98,6 +98,15 @@ class Decision:
     candidates: Candidates
     labels: Mapping[str, str]
 
+    @property
+    def chosen(self) -> np.void:
+        """The row of `candidates` that was chosen."""
+        high, low = arm_bits(self.arm_id)
+        ids = self.candidates["arm"]
+        position = int(np.flatnonzero((ids[:, 0] == high) & (ids[:, 1] == low))[0])
+        row: np.void = self.candidates[position]
+        return row
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recorded:

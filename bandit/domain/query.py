@@ -64,8 +64,8 @@ class Query:
                 raise InvalidInput(f"features[{name}]", "must be a finite number")
         for name in ("max_cost_usd", "max_latency_ms"):
             limit = getattr(self, name)
-            if limit is not None and not (math.isfinite(limit) and limit > 0):
-                raise InvalidInput(name, "must be a finite number above 0")
+            if limit is not None and not (math.isfinite(limit) and limit >= 0):
+                raise InvalidInput(name, "must be a finite number, not negative")
         if self.min_quality is not None and not 0 <= self.min_quality <= 1:
             raise InvalidInput("min_quality", "must be from 0 to 1")
         for name in ("input_tokens", "max_output_tokens"):

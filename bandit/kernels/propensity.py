@@ -2,7 +2,7 @@
 From the means and deviations of the arms, or their scores, to choice probabilities, and the draw.
 
 The distribution function of the standard normal is read from a table: a cubic Hermite polynomial
-per interval, whose derivative is the density (absolute error 2e-10 and 4e-8).
+per interval, whose derivative is the density (absolute error 9e-11 and 2e-8).
 """
 
 from math import erf, erfc, exp, pi, sqrt
@@ -11,12 +11,13 @@ import numpy as np
 
 from bandit.kernels.jit import INDEX, RESULT, SCALAR, VECTOR, Array, kernel
 
-# An arm counts from 5 deviations under its mean to 5 above it: 3e-7 of it lies outside on a side.
+# The window begins 5 deviations under the leader, and leaves out arms that end 5 above their mean
+# below that.  Those inside count up to 6 above it: cut at 5, fifty arms lost 1.5e-5 together.
 _REACH = 5.0
+_TOP = 6.0
 
-# Panels of 5/3 of the smallest deviation, 6 Gauss-Legendre nodes in each: worst error 5e-6 over
-# deviations from 1e-6 to 1 and up to 50 arms, nearly all of it from _REACH.
-_PANEL = 5.0 / 3.0
+# Panels of 5/4 of the smallest deviation, 6 Gauss-Legendre nodes in each.
+_PANEL = 5.0 / 4.0
 _LEGENDRE_NODES, _LEGENDRE_WEIGHTS = np.polynomial.legendre.leggauss(6)  # on [-1, 1]
 _NODES = (1.0 + _LEGENDRE_NODES) / 2.0
 _NODE_WEIGHTS = _LEGENDRE_WEIGHTS / 2.0
@@ -26,14 +27,14 @@ _STEPS_PER_UNIT = 64
 
 def _normal_table() -> Array:
     """
-    The standard normal distribution function between -_REACH and _REACH, as cubics.
+    The standard normal distribution function between -_REACH and _TOP, as cubics.
 
     returns  (intervals, 4)   coefficients c of c0 + c1 r + c2 r^2 + c3 r^3 for r in [0, 1] across
                               an interval of 1 / _STEPS_PER_UNIT
 
-    Source: de Boor (1978), A Practical Guide to Splines, chapter IV, eq. 5-6 (cubic Hermite).
+    Source: de Boor (1978), A Practical Guide to Splines, chapter IV (cubic Hermite).
     """
-    steps = range(int(-_REACH * _STEPS_PER_UNIT), int(_REACH * _STEPS_PER_UNIT) + 1)
+    steps = range(int(-_REACH * _STEPS_PER_UNIT), int(_TOP * _STEPS_PER_UNIT) + 1)
     grid = [step / _STEPS_PER_UNIT for step in steps]
     value = np.array([(1.0 + erf(z / sqrt(2.0))) / 2.0 for z in grid])
     slope = np.array([exp(-z * z / 2.0) / sqrt(2.0 * pi) for z in grid]) / _STEPS_PER_UNIT
@@ -79,12 +80,14 @@ def thompson(means: Array, deviations: Array) -> Array:
     P(k) = integral over u of N(u; M_k, s_k^2) * product over j != k of Phi((u - M_j) / s_j).
 
     The window begins at max(M - 5 s): below it the leading arm has no mass, so no other can win.
-    An arm that reaches into the window from below covers 10 s of it at the most.  So every arm
+    An arm that reaches into the window from below covers 11 s of it at the most.  So every arm
     that matters is there at the beginning, and those with small deviations are the first to end:
-    panels as wide as the smallest deviation still present allows are few (about 6 for arms alike,
+    panels as wide as the smallest deviation still present allows are few (about 9 for arms alike,
     some tens for deviations from 1e-6 to 1) and nowhere too coarse.
 
-    Source: Thompson (1933); Gauss-Legendre in panels, Davis & Rabinowitz (1984), section 2.9.
+    The worst error over 3,600 sets of up to 50 arms, deviations from 1e-6 to 1, was 4.3e-7.
+
+    Source: Thompson (1933); Gauss-Legendre in panels, Davis & Rabinowitz (1984), chapter 2.
     """
     arms = means.shape[0]
     leader = _leader(means, deviations)
@@ -95,13 +98,12 @@ def thompson(means: Array, deviations: Array) -> Array:
     end = 0.0
     for arm in range(arms):
         centres[arm] = (means[arm] - means[leader]) + _REACH * deviations[leader]
-        reach = centres[arm] + _REACH * deviations[arm]
         if deviations[arm] == 0.0 and centres[arm] == 0.0:
             points += 1
-        elif deviations[arm] > 0.0 and reach > 0.0:
+        elif deviations[arm] > 0.0 and centres[arm] + _REACH * deviations[arm] > 0.0:
             present[remaining] = arm
             remaining += 1
-            end = max(end, reach)
+            end = max(end, centres[arm] + _TOP * deviations[arm])
 
     # A point mass wins only at the beginning of the window, and where all Gaussians lie below it.
     wins = np.zeros(arms)
@@ -142,7 +144,7 @@ def thompson(means: Array, deviations: Array) -> Array:
         kept = 0
         for index in range(remaining):
             arm = present[index]
-            if centres[arm] + _REACH * deviations[arm] > begin:
+            if centres[arm] + _TOP * deviations[arm] > begin:
                 present[kept] = arm
                 kept += 1
         remaining = kept if begin < end else 0

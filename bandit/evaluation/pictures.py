@@ -1,0 +1,130 @@
+"""The learning curve and the quality-cost frontier, as PNG files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bandit.evaluation.frontier import hull
+from bandit.kernels.jit import Array
+
+_COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5a97", "#e6a817", "#5c5c5c")
+_GREY = "#8a8a8a"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """
+    Utility gained under one preference as the stream went on.
+
+    positions  (decisions,)  in the whole stream
+    utility    (decisions,)  of the chosen arms
+    best       (decisions,)  of the single model that is best in hindsight
+    """
+
+    label: str
+    positions: Array
+    utility: Array
+    best: Array
+
+
+def draw_learning_curve(path: Path, curves: Sequence[Curve], *, window: int = 100) -> None:
+    """Moving mean of utility minus the best single model's, one line per preference."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.2), layout="constrained")
+    axes.axhline(0, color=_GREY, linestyle="--", linewidth=1)
+    axes.annotate(
+        "best single model, chosen in hindsight",
+        xy=(1, 0),
+        xycoords=("axes fraction", "data"),
+        xytext=(-4, 4),
+        textcoords="offset points",
+        ha="right",
+        color=_GREY,
+        fontsize=9,
+    )
+    for curve, colour in zip(curves, _COLOURS, strict=False):
+        width = min(window, len(curve.utility))
+        kernel = np.ones(width) / width
+        gain = np.convolve(curve.utility - curve.best, kernel, mode="valid")
+        axes.plot(curve.positions[width - 1 :], gain, color=colour, label=curve.label)
+    axes.set_xlabel("decisions")
+    axes.set_ylabel("utility above the best single model")
+    axes.set_title(f"Learning from delayed outcomes (moving mean of {window})", loc="left")
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A mean quality at a mean cost."""
+
+    label: str
+    cost_usd: float
+    quality: float
+
+
+def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) -> None:
+    """Single models, the mixes of them (zero router), and one learned state at many preferences."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.6), layout="constrained")
+    cost = np.array([model.cost_usd for model in models])
+    quality = np.array([model.quality for model in models])
+    corners, _ = hull(cost, quality)
+    grid = np.geomspace(corners[0], corners[-1], 400)
+    hull_cost, hull_quality = hull(cost, quality)
+    axes.plot(
+        grid * 1000,
+        np.interp(grid, hull_cost, hull_quality),
+        color=_GREY,
+        linestyle="--",
+        linewidth=1,
+        label="zero router: best fixed mix of the models",
+    )
+    axes.scatter(cost * 1000, quality, color=_GREY, zorder=3, label="single models")
+    for model in models:
+        axes.annotate(
+            model.label,
+            (model.cost_usd * 1000, model.quality),
+            xytext=(6, -12),
+            textcoords="offset points",
+            fontsize=8,
+            color="#4a4a4a",
+        )
+    ordered = sorted(router, key=lambda point: point.cost_usd)
+    axes.plot(
+        [point.cost_usd * 1000 for point in ordered],
+        [point.quality for point in ordered],
+        color=_COLOURS[0],
+        marker="o",
+        label="router: one learned state, the preference dialled",
+    )
+    for index, point in enumerate(ordered):
+        axes.annotate(
+            point.label,
+            (point.cost_usd * 1000, point.quality),
+            xytext=(-4, 7 if index % 2 == 0 else 18),
+            textcoords="offset points",
+            fontsize=8,
+            color=_COLOURS[0],
+        )
+    axes.set_xscale("log")
+    axes.set_xlabel("USD per 1,000 queries")
+    axes.set_ylabel("mean quality")
+    axes.set_title("Quality and cost on prompts it has not seen", loc="left")
+    axes.legend(frameon=False, loc="lower right")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(0.08, 0.12)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)

@@ -1,0 +1,171 @@
+"""What `demo` prints."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.table import Table
+
+from bandit.domain.preference import Preference
+from bandit.domain.price import Price
+from bandit.evaluation.frontier import zero_router
+from bandit.evaluation.regret import Measured, utilities_of
+from bandit.evaluation.table import OutcomeTable
+from services.cli import output
+
+if TYPE_CHECKING:
+    from services.cli.demo_run import Demo
+
+
+def print_start(
+    stream: OutcomeTable, prices: dict[str, Price], mean_delay: float, *, is_json: bool
+) -> None:
+    """What is about to happen."""
+    if is_json:
+        return
+    output.show(
+        f"{len(stream):,} real prompts, {len(stream.models)} models; outcomes arrive "
+        f"{mean_delay:.0f} decisions late on average."
+    )
+    for model, price in prices.items():
+        output.show(
+            f"  {model}: {price.input_usd_per_million:g} USD per million tokens in, "
+            f"{price.output_usd_per_million:g} out"
+        )
+    output.show("Starting Postgres, a router and a learner ...")
+
+
+def print_ready(seconds: float, target: str, *, is_json: bool) -> None:
+    """Where the service listens."""
+    if not is_json:
+        output.show(f"Ready at {target} after {seconds:.1f} s.")
+
+
+def print_result(
+    result: "Demo", preferences: Sequence[Preference], pictures: Sequence[Path], *, is_json: bool
+) -> None:
+    """The table against every single model, the pictures and the rate."""
+    if is_json:
+        output.show_json(_as_json(result, preferences, pictures))
+        return
+    output.show("")
+    output.show(
+        "One learned state, three preferences in turn; second half of the stream "
+        "(utility = w_q quality - w_c normalised cost):"
+    )
+    output.show(_table(result, preferences))
+    count, seconds = len(result.stream), result.seconds
+    output.show(
+        f"{result.per_second:,.0f} durable decisions per second in batches; {count:,} prompts in "
+        f"{seconds:.1f} s, each batch waiting until the outcomes due were learned."
+    )
+    output.show(f"learning curve  {pictures[0]}")
+    output.show(f"frontier        {pictures[1]}")
+
+
+def print_next(policy: str, target: str, database_url: str) -> None:
+    """What to try while the service stays up."""
+    output.show("")
+    output.show("The service stays up until Ctrl-C.  Try, in another terminal:")
+    for command in (
+        f'bandit-router select {policy} "Prove that 17 is prime." --explain --target {target}',
+        f"bandit-router select {policy} 'Hello!' --preference quality=0.5,cost=0.5 "
+        f"--target {target}",
+        f"bandit-router state {policy} --target {target}",
+        f"bandit-router tail {policy} --database-url '{database_url}'",
+    ):
+        output.show(f"  {output.escaped(command)}")
+
+
+def _table(result: "Demo", preferences: Sequence[Preference]) -> Table:
+    names = ("preference", "", "quality", "USD per 1,000", "utility", "share")
+    table = output.table("", names, numbers=names[2:])
+    for number, (preference, later) in enumerate(zip(preferences, result.later, strict=True)):
+        if number:
+            table.add_section()
+        label = f"quality {preference.quality:g}, cost {preference.cost:g}"
+        table.add_row(
+            label,
+            "[bold]router[/bold]",
+            f"[bold]{later.quality:.4f}[/bold]",
+            f"[bold]{later.cost_usd * 1000:.4f}[/bold]",
+            f"[bold]{later.utility:.4f}[/bold]",
+            "",
+        )
+        for arm in _singles(result, number, preference):
+            is_best = arm[0] == later.best_single.arm
+            table.add_row(
+                "",
+                f"{arm[0]}{'  (best single)' if is_best else ''}",
+                f"{arm[1]:.4f}",
+                f"{arm[2] * 1000:.4f}",
+                f"{arm[3]:.4f}",
+                f"{later.shares[list(result.stream.models).index(arm[0])]:.1%}",
+            )
+        zero = later.zero_router
+        table.add_row(
+            "", "zero router, same cost", f"{zero.quality:.4f}", f"{zero.cost_usd * 1000:.4f}"
+        )
+    return table
+
+
+def _singles(
+    result: "Demo", number: int, preference: Preference
+) -> list[tuple[str, float, float, float]]:
+    """(model, quality, USD, utility) of always choosing one, on the prompts of the same rows."""
+    steps = result.played.stream
+    at = np.arange(len(steps))
+    at = at[(at >= len(steps) // 2) & (at % len(result.later) == number)]
+    rows = steps.rows[at]
+    utility = utilities_of(result.stream, rows, [preference] * len(at), result.normaliser)
+    return [
+        (
+            model,
+            float(result.stream.quality[rows, position].mean()),
+            float(result.stream.cost_usd[rows, position].mean()),
+            float(utility[:, position].mean()),
+        )
+        for position, model in enumerate(result.stream.models)
+    ]
+
+
+def _as_json(
+    result: "Demo", preferences: Sequence[Preference], pictures: Sequence[Path]
+) -> dict[str, object]:
+    held_cost = result.held_out.cost_usd.mean(axis=0)
+    held_quality = result.held_out.quality.mean(axis=0)
+    return {
+        "prompts": len(result.stream),
+        "preferences": [
+            _preference_json(result, preference, later)
+            for preference, later in zip(preferences, result.later, strict=True)
+        ],
+        "frontier": [
+            {
+                "cost_weight": float(point.label),
+                "quality": point.quality,
+                "cost_usd": point.cost_usd,
+                "zero_router_quality": zero_router(
+                    held_cost, held_quality, at_cost_usd=point.cost_usd
+                ),
+            }
+            for point in result.frontier
+        ],
+        "durable_decisions_per_second": result.per_second,
+        "seconds": result.seconds,
+        "pictures": [str(path) for path in pictures],
+    }
+
+
+def _preference_json(result: "Demo", preference: Preference, later: Measured) -> dict[str, object]:
+    shares = zip(result.stream.models, later.shares, strict=True)
+    return {
+        "preference": {"quality": preference.quality, "cost": preference.cost},
+        "quality": later.quality,
+        "cost_usd": later.cost_usd,
+        "utility": later.utility,
+        "best_single": {"arm": later.best_single.arm, "utility": later.best_single.utility},
+        "zero_router": {"quality": later.zero_router.quality},
+        "shares": {model: float(share) for model, share in shares},
+    }

@@ -1,0 +1,188 @@
+"""What `demo` does: a service of its own, a stream of real prompts, and what it gained."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import numpy as np
+
+from bandit.client import RouterClient
+from bandit.domain.arm import Arm, ArmId
+from bandit.domain.objective import Objective
+from bandit.domain.policy import PolicySettings
+from bandit.domain.preference import Preference
+from bandit.domain.price import Price, PriceVersion
+from bandit.evaluation.pictures import Curve, Point, draw_frontier, draw_learning_curve
+from bandit.evaluation.regret import Measured, measured, utilities_of
+from bandit.evaluation.replay import Played, play
+from bandit.evaluation.stream import StreamSettings, stream_of
+from bandit.evaluation.table import OutcomeTable, subset
+from bandit.evaluation.wheel import wheel_table
+from bandit.policies.utility import Normaliser, cost_range_of
+from services.cli import demo_report
+from services.cli.replay_task import progress, write_decisions
+from services.replaying import TargetRouter
+from services.settings import Settings
+from services.supervisor import Stack
+
+PREFERENCES = (
+    Preference(quality=0.95, cost=0.05),
+    Preference(quality=0.8, cost=0.2),
+    Preference(quality=0.5, cost=0.5),
+)
+DIAL = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)  # cost weights of the frontier
+POLICY = "demo"
+MEAN_DELAY = 50.0
+WAVE = 25
+HELD_OUT = 0.1
+LEARNER_INTERVAL_MS = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Demo:
+    """
+    What was played and what it gave.
+
+    stream       the prompts of the stream, in the order of the table
+    later        one per preference: means over the second half of the stream
+    held_out     prompts that were never played
+    frontier     the router at each weight of `DIAL`, on the held-out prompts
+    per_second   durable decisions per second while the router was asked
+    seconds      for the whole stream, waiting for outcomes to be learned included
+    """
+
+    stream: OutcomeTable
+    normaliser: Normaliser
+    played: Played
+    later: tuple[Measured, ...]
+    held_out: OutcomeTable
+    frontier: tuple[Point, ...]
+    per_second: float
+    seconds: float
+
+
+def run(
+    *,
+    seed: int,
+    queries: int,
+    output: Path,
+    decisions: Path | None,
+    is_kept: bool,
+    is_json: bool,
+) -> None:
+    """Start, play, show; what was started ends with the call."""
+    table, prices = wheel_table()
+    order = np.random.default_rng([seed, 99]).permutation(len(table))[:queries]
+    cut = round(len(order) * (1 - HELD_OUT))
+    stream, held_out = subset(table, order[:cut]), subset(table, order[cut:])
+    demo_report.print_start(stream, prices, MEAN_DELAY, is_json=is_json)
+    service = Settings(port=0, learner_interval_ms=LEARNER_INTERVAL_MS, log_level="warning")
+    started = time.perf_counter()
+    with Stack.start(service) as stack, RouterClient(stack.target, source="demo") as client:
+        demo_report.print_ready(time.perf_counter() - started, stack.target, is_json=is_json)
+        result = _play(client, stream, held_out, prices, seed, is_json=is_json)
+        if decisions is not None:
+            write_decisions(decisions, stream, result.normaliser, [result.played])
+        pictures = _draw(result, output)
+        demo_report.print_result(result, PREFERENCES, pictures, is_json=is_json)
+        if is_kept:
+            demo_report.print_next(POLICY, stack.target, stack.database_url)
+            stack.wait()
+
+
+def _play(
+    client: RouterClient,
+    stream: OutcomeTable,
+    held_out: OutcomeTable,
+    prices: dict[str, Price],
+    seed: int,
+    *,
+    is_json: bool,
+) -> Demo:
+    settings = _settings(prices)
+    assert settings.cost_range is not None  # noqa: S101 - it was just given
+    normaliser = Normaliser(settings.cost_range, settings.latency_range_ms)
+    router = TargetRouter(client, stream, settings, prices, vectors=None, seed=seed, policy=POLICY)
+    steps = stream_of(
+        len(stream), StreamSettings(tradeoffs=PREFERENCES, delay=MEAN_DELAY), seed=seed
+    )
+    with progress(len(stream), "prompts", is_quiet=is_json) as advance:
+        played = play(stream, steps, router, wave=WAVE, on_wave=advance)
+    router.settle()
+    with progress(len(DIAL) * len(held_out), "dialling", is_quiet=is_json) as advance:
+        frontier = []
+        for weight in DIAL:
+            frontier.append(_point(client, held_out, weight))
+            advance(len(held_out))
+    turn = np.arange(len(stream)) % len(PREFERENCES)
+    half = np.arange(len(stream)) >= len(stream) // 2
+    return Demo(
+        stream=stream,
+        normaliser=normaliser,
+        played=played,
+        later=tuple(
+            measured(stream, played, normaliser, positions=np.flatnonzero(half & (turn == number)))
+            for number in range(len(PREFERENCES))
+        ),
+        held_out=held_out,
+        frontier=tuple(frontier),
+        per_second=router.decided / router.deciding_s,
+        seconds=played.seconds,
+    )
+
+
+def _settings(prices: dict[str, Price]) -> PolicySettings:
+    """The shipped defaults; the outcomes have no latency, so it is not learned."""
+    now = datetime.now(UTC)
+    arms = [
+        Arm(ArmId(UUID(int=number)), model, prices=(PriceVersion(now, price),))
+        for number, (model, price) in enumerate(prices.items(), start=1)
+    ]
+    return PolicySettings(
+        objectives=(Objective.QUALITY, Objective.COST), cost_range=cost_range_of(arms, now)
+    )
+
+
+def _point(client: RouterClient, held_out: OutcomeTable, cost_weight: float) -> Point:
+    """What the learned state would give under one preference; nothing of this is recorded."""
+    position = {model: number for number, model in enumerate(held_out.models)}
+    preference = Preference(quality=1 - cost_weight, cost=cost_weight)
+    propensities = np.zeros(held_out.quality.shape)
+    for row, text in enumerate(held_out.texts):
+        for candidate in client.preview(POLICY, text=text, preference=preference).candidates:
+            propensities[row, position[candidate.arm]] = candidate.propensity
+    return Point(
+        label=f"{cost_weight:g}",
+        cost_usd=float((propensities * held_out.cost_usd).sum(axis=1).mean()),
+        quality=float((propensities * held_out.quality).sum(axis=1).mean()),
+    )
+
+
+def _draw(result: Demo, folder: Path) -> tuple[Path, Path]:
+    """The learning curve and the frontier, as PNG files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = []
+    steps, arms = result.played.stream, result.played.arms
+    for number, preference in enumerate(PREFERENCES):
+        at = np.arange(number, len(steps), len(PREFERENCES))
+        utility = utilities_of(
+            result.stream, steps.rows[at], [preference] * len(at), result.normaliser
+        )
+        best = int(utility.mean(axis=0).argmax())
+        chosen = utility[np.arange(len(at)), arms[at]]
+        label = f"quality {preference.quality:g}, cost {preference.cost:g}"
+        curves.append(Curve(label, at.astype(np.float64), chosen, utility[:, best]))
+    curve_path, frontier_path = folder / "learning-curve.png", folder / "frontier.png"
+    draw_learning_curve(curve_path, curves)
+    models = [
+        Point(
+            model,
+            float(result.held_out.cost_usd[:, number].mean()),
+            float(result.held_out.quality[:, number].mean()),
+        )
+        for number, model in enumerate(result.held_out.models)
+    ]
+    draw_frontier(frontier_path, models, result.frontier)
+    return curve_path, frontier_path

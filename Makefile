@@ -4,13 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --only-binary :all:
 
 # Tables of recorded outcomes for replay; tests that need them say so when they are absent.
 ifneq ($(wildcard ../shared/data/README.md),)
 export BANDIT_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONDONTWRITEBYTECODE := 1
-export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check proto bench serve clean lock unit
@@ -24,8 +24,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked dependencies into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' requirements.lock > $(VENV)/uv.lock
+	@$(PIP) --require-hashes --no-deps --requirement $(VENV)/uv.lock
+	@$(BIN)/uv pip install --quiet --no-cache --python $(VENV) --require-hashes --no-deps \
+		--requirement requirements.lock \
+		|| $(PIP) --require-hashes --no-deps --requirement requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 demo: $(STAMP) ## real prompts through a real router that learns: two pictures and a table

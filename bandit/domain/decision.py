@@ -44,7 +44,7 @@ def day_of(decision_id: UUID) -> date:
     """
     if decision_id.version != 7:
         return NO_DAY
-    day = (EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_845_000_000_000))).date()
+    day = (EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_846_000_000_000))).date()
     if day >= _LATEST_DAY:
         raise InvalidInput("decision_id", "is a UUIDv7 of a day too far in the future")
     return day
@@ -54,7 +54,7 @@ def made_at(decision_id: UUID) -> datetime | None:
     """The moment written into a UUIDv7; None for any other UUID."""
     if decision_id.version != 7:
         return None
-    return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_845_000_000_000))
+    return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_846_000_000_000))
 
 
 def arm_bits(arm_id: ArmId) -> tuple[int, int]:

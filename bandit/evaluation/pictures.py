@@ -40,19 +40,16 @@ def draw_learning_curve(path: Path, curves: Sequence[Curve], *, window: int = 10
     axes.axhline(0, color=_GREY, linestyle="--", linewidth=1)
     axes.annotate(
         "best single model, chosen in hindsight",
-        xy=(1, 0),
+        xy=(0.01, 0),
         xycoords=("axes fraction", "data"),
-        xytext=(-4, 4),
+        xytext=(0, -12),
         textcoords="offset points",
-        ha="right",
         color=_GREY,
         fontsize=9,
     )
     for curve, colour in zip(curves, _COLOURS, strict=False):
-        width = min(window, len(curve.utility))
-        kernel = np.ones(width) / width
-        gain = np.convolve(curve.utility - curve.best, kernel, mode="valid")
-        axes.plot(curve.positions[width - 1 :], gain, color=colour, label=curve.label)
+        gain = _moving_mean(curve.utility - curve.best, window)
+        axes.plot(curve.positions, gain, color=colour, label=curve.label)
     axes.set_xlabel("decisions")
     axes.set_ylabel("utility above the best single model")
     axes.set_title(f"Learning from delayed outcomes (moving mean of {window})", loc="left")
@@ -60,6 +57,15 @@ def draw_learning_curve(path: Path, curves: Sequence[Curve], *, window: int = 10
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
+
+
+def _moving_mean(values: Array, window: int) -> Array:
+    """The mean of the last `window` values; of all so far where there are fewer."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(end - window, 0)
+    result: Array = (total[end] - total[start]) / (end - start)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +103,9 @@ def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) 
         axes.annotate(
             model.label,
             (model.cost_usd * 1000, model.quality),
-            xytext=(6, -12),
+            xytext=(0, -14),
             textcoords="offset points",
+            ha="center",
             fontsize=8,
             color="#4a4a4a",
         )
@@ -108,7 +115,8 @@ def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) 
         [point.quality for point in ordered],
         color=_COLOURS[0],
         marker="o",
-        label="router: one learned state, the preference dialled",
+        linewidth=0.8,
+        label="router: one learned state, cost weight as shown",
     )
     for index, point in enumerate(ordered):
         axes.annotate(
@@ -123,8 +131,8 @@ def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) 
     axes.set_xlabel("USD per 1,000 queries")
     axes.set_ylabel("mean quality")
     axes.set_title("Quality and cost on prompts it has not seen", loc="left")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center right", bbox_to_anchor=(1.0, 0.35))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(0.08, 0.12)
+    axes.margins(0.12, 0.14)
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

@@ -147,13 +147,13 @@ def _best_single_utility(
     under (1, 0, 0), (0, 1, 0) and (0, 0, 1).
     """
     if all(isinstance(tradeoff, Preference) for tradeoff in tradeoffs):
+        weights = np.array([t.weights for t in tradeoffs if isinstance(t, Preference)])
         corners = np.zeros((3, len(table.models)))
         for objective, corner in enumerate(np.eye(3)):
-            if objective == 2 and table.latency_ms is None:
-                continue
+            if not weights[:, objective].any():
+                continue  # latency may not have been measured, wholly or here and there
             pure = [Preference(*corner)] * len(rows)
             corners[objective] = utilities_of(table, rows, pure, normaliser).mean(axis=0)
-        weights = np.array([t.weights for t in tradeoffs if isinstance(t, Preference)])
         best = (weights @ corners).argmax(axis=1)
         result: Array = utility[np.arange(len(rows)), best]
         return result

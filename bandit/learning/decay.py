@@ -34,7 +34,11 @@ def as_of(sums: Sums, now: datetime, *, half_life_hours: float | None) -> Sums:
 
 
 def rebased(sums: Sums, latest: datetime, *, half_life_hours: float | None) -> Sums:
-    """`sums` with an epoch near enough to `latest` that no weight overflows."""
-    if abs(_half_lives(sums.epoch, latest, half_life_hours)) <= FURTHEST_EXPONENT:
+    """
+    `sums` with an epoch near enough to `latest` that no weight overflows.
+
+    Never moved back: an outcome long before the epoch weighs next to nothing, and overflows none.
+    """
+    if _half_lives(sums.epoch, latest, half_life_hours) <= FURTHEST_EXPONENT:
         return sums
     return as_of(sums, latest, half_life_hours=half_life_hours)

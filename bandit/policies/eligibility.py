@@ -28,7 +28,8 @@ class Removal(IntEnum):
     @property
     def label(self) -> str:
         """The name that callers see, that of the request's field where there is one."""
-        return "" if self is Removal.NONE else self.name.lower()
+        units = {Removal.MAX_COST: "_usd", Removal.MAX_LATENCY: "_ms"}
+        return "" if self is Removal.NONE else self.name.lower() + units.get(self, "")
 
 
 def removals(arms: Sequence[Arm], query: Query, estimates: Estimates) -> NDArray[np.int32]:

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from bandit.domain.arm import Arm, ArmId, ArmStatus
+from bandit.domain.arm import Arm, ArmId, ArmStatus, checked_name
 from bandit.domain.errors import AlreadyExists, InvalidInput, StalePolicy, UnknownPolicy
 from bandit.domain.policy import KEY_BYTES, Policy, PolicyId, PolicySettings
 from bandit.domain.price import Price, PriceVersion
 from bandit.policies.utility import cost_range_of
 from bandit.routing.ports import Catalog, PolicyEvent
+
+MOST_ATTEMPTS = 10  # at a change that other writers keep overtaking
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +25,28 @@ class NewArm:
     price: Price | None = None
     context_window_tokens: int | None = None
 
+    def __post_init__(self) -> None:
+        checked_name("arm.name", self.name)
+        if self.status is ArmStatus.RETIRED:
+            raise InvalidInput("arm.status", "an arm cannot start retired")
+        if self.context_window_tokens is not None and self.context_window_tokens <= 0:
+            raise InvalidInput("arm.context_window_tokens", "must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is to be different in a policy's successor, and what its event tells."""
+
+    fields: Mapping[str, Any]
+    detail: Mapping[str, Any]
+
 
 class CatalogKeeper:
-    """Changes policies: one transaction and one event each."""
+    """
+    Changes policies: one transaction and one event each.
+
+    A change is made to the newest version: whoever is overtaken by another writer looks again.
+    """
 
     def __init__(
         self,
@@ -82,85 +103,92 @@ class CatalogKeeper:
         self, name: str, settings: PolicySettings, *, expected_version: int | None, who: str
     ) -> Policy:
         """Replace the settings; what the stored sums depend on cannot change."""
-        policy = self._current(name)
-        if expected_version is not None and policy.version != expected_version:
-            raise StalePolicy(name, expected=expected_version)
-        for field in ("context", "quality_prior_mean", "half_life_hours"):
-            if getattr(settings, field) != getattr(policy.settings, field):
-                raise InvalidInput(
-                    f"settings.{field}", "is fixed when the policy is made: its sums depend on it"
-                )
-        return self._replace(policy, "update_policy", {}, who, settings=settings)
+
+        def change(policy: Policy) -> _Change:
+            if expected_version is not None and policy.version != expected_version:
+                raise StalePolicy(name, expected=expected_version)
+            for field in ("context", "quality_prior_mean", "half_life_hours"):
+                if getattr(settings, field) != getattr(policy.settings, field):
+                    raise InvalidInput(
+                        f"settings.{field}",
+                        "is fixed when the policy is made: its sums depend on it",
+                    )
+            return _Change({"settings": settings}, {})
+
+        return self._changed(name, "update_policy", change, who)
 
     def archive_policy(self, name: str, *, who: str) -> Policy:
         """Take a policy out of service; its name and its log stay."""
-        policy = self._current(name)
-        return self._replace(policy, "archive_policy", {}, who, is_archived=True)
+        return self._changed(
+            name, "archive_policy", lambda policy: _Change({"is_archived": True}, {}), who
+        )
 
     def add_arm(self, name: str, arm: NewArm, *, who: str) -> Policy:
         """Add an arm to a running policy; it starts in explore unless told otherwise."""
-        policy = self._current(name)
-        if any(present.name == arm.name for present in policy.present_arms):
-            raise AlreadyExists("arm", arm.name)
         made = self._made(arm, ArmStatus.EXPLORE, self._clock())
-        detail = {"arm": arm.name, "status": made.status.value}
-        return self._replace(policy, "add_arm", detail, who, arms=(*policy.arms, made))
+
+        def change(policy: Policy) -> _Change:
+            if any(present.name == arm.name for present in policy.present_arms):
+                raise AlreadyExists("arm", arm.name)
+            detail = {"arm": arm.name, "status": made.status.value}
+            return _Change({"arms": (*policy.arms, made)}, detail)
+
+        return self._changed(name, "add_arm", change, who)
 
     def update_arm(
         self, name: str, arm_name: str, *, context_window_tokens: int | None, who: str
     ) -> Policy:
         """Replace an arm's limits."""
-        policy = self._current(name)
-        arm = replace(policy.arm_named(arm_name), context_window_tokens=context_window_tokens)
-        detail = {"arm": arm_name, "context_window_tokens": context_window_tokens}
-        return self._replace_arm(policy, arm, "update_arm", detail, who)
+        limits = {"context_window_tokens": context_window_tokens}
+        if context_window_tokens is not None and context_window_tokens <= 0:
+            raise InvalidInput("context_window_tokens", "must be positive")
+        return self._changed(
+            name, "update_arm", lambda policy: _with_arm(policy, arm_name, limits, limits), who
+        )
 
     def set_arm_status(self, name: str, arm_name: str, status: ArmStatus, *, who: str) -> Policy:
         """Move an arm along its life; `remove_arm` retires it."""
         if status is ArmStatus.RETIRED:
             raise InvalidInput("status", "an arm is retired by removing it")
-        policy = self._current(name)
-        arm = replace(policy.arm_named(arm_name), status=status)
-        detail = {"arm": arm_name, "status": status.value}
-        return self._replace_arm(policy, arm, "set_arm_status", detail, who)
+        detail = {"status": status.value}
+        return self._changed(
+            name,
+            "set_arm_status",
+            lambda policy: _with_arm(policy, arm_name, {"status": status}, detail),
+            who,
+        )
 
     def remove_arm(self, name: str, arm_name: str, *, who: str) -> Policy:
         """Retire an arm: a tombstone stays, and its id is never used again."""
-        policy = self._current(name)
-        arm = replace(policy.arm_named(arm_name), status=ArmStatus.RETIRED)
-        return self._replace_arm(policy, arm, "remove_arm", {"arm": arm_name}, who)
+        retired = {"status": ArmStatus.RETIRED}
+        return self._changed(
+            name, "remove_arm", lambda policy: _with_arm(policy, arm_name, retired, {}), who
+        )
 
     def set_price(
         self, name: str, arm_name: str, price: Price, *, valid_from: datetime | None, who: str
     ) -> Policy:
         """Put a price in force, now or at a moment to come."""
-        policy = self._current(name)
         now = self._clock()
         if valid_from is not None and valid_from < now:
             raise InvalidInput("valid_from", "must not be in the past")
-        arm = policy.arm_named(arm_name)
         version = PriceVersion(valid_from or now, price)
-        others = [held for held in arm.prices if held.valid_from != version.valid_from]
-        prices = sorted([*others, version], key=lambda held: held.valid_from)
         detail = {
-            "arm": arm_name,
             "valid_from": version.valid_from.isoformat(),
             "input_usd_per_million": price.input_usd_per_million,
             "output_usd_per_million": price.output_usd_per_million,
             "fee_usd": price.fee_usd,
         }
-        arm = replace(arm, prices=tuple(prices))
-        return self._replace_arm(policy, arm, "set_price", detail, who)
 
-    def _current(self, name: str) -> Policy:
-        policy = self._catalog.get(name)
-        if policy.is_archived:
-            raise UnknownPolicy(name)
-        return policy
+        def change(policy: Policy) -> _Change:
+            arm = policy.arm_named(arm_name)
+            others = [held for held in arm.prices if held.valid_from != version.valid_from]
+            prices = sorted([*others, version], key=lambda held: held.valid_from)
+            return _with_arm(policy, arm_name, {"prices": tuple(prices)}, detail)
+
+        return self._changed(name, "set_price", change, who)
 
     def _made(self, arm: NewArm, default: ArmStatus, now: datetime) -> Arm:
-        if arm.status is ArmStatus.RETIRED:
-            raise InvalidInput("arm.status", "an arm cannot start retired")
         return Arm(
             id=ArmId(self._new_id()),
             name=arm.name,
@@ -169,15 +197,30 @@ class CatalogKeeper:
             context_window_tokens=arm.context_window_tokens,
         )
 
-    def _replace_arm(
-        self, policy: Policy, arm: Arm, kind: str, detail: Mapping[str, Any], who: str
+    def _changed(
+        self, name: str, kind: str, change: Callable[[Policy], _Change], who: str
     ) -> Policy:
-        arms = tuple(arm if held.id == arm.id else held for held in policy.arms)
-        return self._replace(policy, kind, detail, who, arms=arms)
+        """Store the successor; overtaken by another writer, change what is there now instead."""
+        for attempt in range(1, MOST_ATTEMPTS + 1):
+            policy = self._catalog.get(name)
+            if policy.is_archived:
+                raise UnknownPolicy(name)
+            made = change(policy)
+            fields: dict[str, Any] = dict(made.fields)
+            successor = replace(policy, version=policy.version + 1, **fields)
+            try:
+                self._catalog.replace(successor, PolicyEvent(self._clock(), who, kind, made.detail))
+            except StalePolicy:
+                if attempt == MOST_ATTEMPTS:
+                    raise
+                continue
+            return successor
+        raise AssertionError("the last attempt returns or raises")
 
-    def _replace(
-        self, policy: Policy, kind: str, detail: Mapping[str, Any], who: str, **changes: Any
-    ) -> Policy:
-        successor: Policy = replace(policy, version=policy.version + 1, **changes)
-        self._catalog.replace(successor, PolicyEvent(self._clock(), who, kind, detail))
-        return successor
+
+def _with_arm(
+    policy: Policy, name: str, fields: Mapping[str, Any], detail: Mapping[str, Any]
+) -> _Change:
+    changed = replace(policy.arm_named(name), **dict(fields))
+    arms = tuple(changed if held.id == changed.id else held for held in policy.arms)
+    return _Change({"arms": arms}, {"arm": name, **detail})

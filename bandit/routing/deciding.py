@@ -27,8 +27,10 @@ def validate(snapshot: Snapshot, query: Query) -> None:
     if query.tradeoff is not None:
         missing = query.tradeoff.needs() - set(snapshot.policy.settings.objectives)
         if missing:
-            field = "preference" if isinstance(query.tradeoff, Preference) else "tradeoff"
-            raise InvalidInput(f"{field}.{min(missing).label}", "is not learned by the policy")
+            label = min(missing).label
+            if isinstance(query.tradeoff, Preference):
+                raise InvalidInput(f"preference.{label}", "is not learned by the policy")
+            raise InvalidInput("willingness_to_pay_usd", f"{label} is not learned by the policy")
 
 
 def decide(

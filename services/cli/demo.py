@@ -30,9 +30,9 @@ def demo(
     bandit-router demo
     bandit-router demo --seed 7 --keep
     """
-    from services.cli import demo_run
+    from services.cli.demo_run import run
 
-    demo_run.run(
+    run(
         seed=seed,
         queries=queries,
         output=output,

@@ -1,0 +1,210 @@
+"""From the messages of the API to the results that callers read."""
+
+from datetime import UTC
+from types import MappingProxyType
+from uuid import UUID
+
+from bandit.client import requests
+from bandit.client.errors import RouterError, error_from_status
+from bandit.client.results import (
+    Arm,
+    ArmState,
+    Candidate,
+    Decision,
+    Estimate,
+    HeadState,
+    Policy,
+    PolicyState,
+    Prediction,
+    ReportResult,
+)
+from bandit.domain.objective import Objective
+from bandit.domain.outcome import Disposition, Receipt
+from bandit.domain.policy import (
+    Algorithm,
+    ContextSettings,
+    ContextSource,
+    CostForm,
+    NamedFeature,
+    PolicySettings,
+    Range,
+)
+from bandit.domain.preference import Preference
+from bandit.domain.price import Price
+from bandit.wire import catalog_pb2, feedback_pb2, learning_pb2, router_pb2
+
+_ALGORITHMS = {number: algorithm for algorithm, number in requests.ALGORITHMS.items()}
+_OBJECTIVES = {number: objective for objective, number in requests.OBJECTIVES.items()}
+_COST_FORMS = {number: form for form, number in requests.COST_FORMS.items()}
+_STATUSES = {number: status for status, number in requests.STATUSES.items()}
+_DISPOSITIONS = {
+    feedback_pb2.DISPOSITION_ACCEPTED: Disposition.ACCEPTED,
+    feedback_pb2.DISPOSITION_DUPLICATE: Disposition.DUPLICATE,
+    feedback_pb2.DISPOSITION_CORRECTED: Disposition.CORRECTED,
+    feedback_pb2.DISPOSITION_IGNORED: Disposition.IGNORED,
+}
+
+
+def decision(message: router_pb2.SelectResponse, *, policy: str) -> Decision:
+    """The answer to Select."""
+    return Decision(
+        policy=policy,
+        id=UUID(message.decision_id) if message.decision_id else None,
+        arm=message.arm,
+        propensity=message.propensity,
+        predicted=_prediction(message.predicted),
+        ranked=tuple(message.ranked),
+        candidates=tuple(
+            Candidate(
+                arm=candidate.arm,
+                predicted=_prediction(candidate.predicted),
+                utility=candidate.utility,
+                propensity=candidate.propensity,
+                removed_by=candidate.removed_by,
+            )
+            for candidate in message.candidates
+        ),
+        policy_version=message.policy_version,
+        snapshot_version=message.snapshot_version,
+        is_durable=message.durable,
+        is_replayed=message.replayed,
+    )
+
+
+def decision_item(item: router_pb2.BatchSelectItem, *, policy: str) -> Decision | RouterError:
+    """One answer of BatchSelect."""
+    if item.HasField("error"):
+        return error_from_status(item.error)
+    return decision(item.response, policy=policy)
+
+
+def report_result(message: feedback_pb2.ReportResponse) -> ReportResult:
+    """The answer to Report."""
+    return ReportResult(
+        tuple(
+            Receipt(_OBJECTIVES[head.objective], _DISPOSITIONS[head.disposition], head.reason)
+            for head in message.heads
+        )
+    )
+
+
+def report_item(item: feedback_pb2.BatchReportItem) -> ReportResult | RouterError:
+    """One answer of BatchReport."""
+    if item.HasField("error"):
+        return error_from_status(item.error)
+    return report_result(item.response)
+
+
+def policy(message: catalog_pb2.Policy) -> Policy:
+    """A policy with its arms."""
+    return Policy(
+        name=message.name,
+        settings=_settings(message.settings),
+        policy_version=message.policy_version,
+        learned_version=message.learned_version,
+        created_at=message.created_at.ToDatetime(UTC),
+        is_archived=message.archived,
+        arms=tuple(
+            Arm(
+                name=arm.name,
+                status=_STATUSES[arm.status],
+                price=_price(arm.price) if arm.HasField("price") else None,
+                context_window_tokens=arm.context_window_tokens
+                if arm.HasField("context_window_tokens")
+                else None,
+            )
+            for arm in message.arms
+        ),
+    )
+
+
+def state(message: learning_pb2.LearningState) -> PolicyState:
+    """What is believed about a policy's arms."""
+    return PolicyState(
+        policy=message.policy,
+        policy_version=message.policy_version,
+        learned_version=message.learned_version,
+        snapshot_version=message.snapshot_version,
+        as_of=message.as_of.ToDatetime(UTC),
+        pending_outcomes=message.pending_outcomes,
+        arms=tuple(
+            ArmState(
+                arm=arm.arm,
+                status=_STATUSES[arm.status],
+                price=_price(arm.price) if arm.HasField("price") else None,
+                heads=tuple(_head(head) for head in arm.heads),
+            )
+            for arm in message.arms
+        ),
+    )
+
+
+def _head(head: learning_pb2.HeadState) -> HeadState:
+    return HeadState(
+        objective=_OBJECTIVES[head.objective],
+        observations=head.observations,
+        weight=head.weight,
+        mean=head.mean,
+        deviation=head.deviation,
+        version=head.version,
+        fault=head.fault,
+    )
+
+
+def _prediction(message: router_pb2.Predicted) -> Prediction:
+    def estimate(part: router_pb2.Estimate) -> Estimate:
+        return Estimate(part.mean, part.deviation)
+
+    return Prediction(
+        quality=estimate(message.quality) if message.HasField("quality") else None,
+        cost_usd=estimate(message.cost_usd) if message.HasField("cost_usd") else None,
+        latency_ms=estimate(message.latency_ms) if message.HasField("latency_ms") else None,
+    )
+
+
+def _price(message: catalog_pb2.Price) -> Price:
+    return Price(message.input_usd_per_million, message.output_usd_per_million, message.fee_usd)
+
+
+def _settings(message: catalog_pb2.PolicySettings) -> PolicySettings:
+    """Settings in force; a part that the service leaves out has its default."""
+    default = PolicySettings()
+    weights = message.default_preference
+    return PolicySettings(
+        algorithm=_ALGORITHMS.get(message.algorithm, Algorithm.THOMPSON),
+        temperature=message.temperature,
+        alpha=message.alpha,
+        epsilon=message.epsilon,
+        context=_context(message.context),
+        objectives=tuple(_OBJECTIVES[objective] for objective in message.objectives),
+        default_preference=Preference(weights.quality, weights.cost, weights.latency),
+        cost_form=_COST_FORMS.get(message.cost_form, CostForm.LOG),
+        cost_range=Range(message.cost_range_usd.low, message.cost_range_usd.high)
+        if message.HasField("cost_range_usd")
+        else None,
+        latency_range_ms=Range(message.latency_range_ms.low, message.latency_range_ms.high)
+        if message.HasField("latency_range_ms")
+        else default.latency_range_ms,
+        quality_prior_mean=message.quality_prior_mean,
+        half_life_hours=MappingProxyType(
+            {
+                objective: getattr(message.half_life_hours, objective.label)
+                for objective in Objective
+                if message.half_life_hours.HasField(objective.label)  # type: ignore[arg-type]
+            }
+        ),
+    )
+
+
+def _context(message: catalog_pb2.ContextSettings) -> ContextSettings:
+    named = tuple(
+        NamedFeature(f.name, f.mean, f.deviation if f.HasField("deviation") else 1.0)
+        for f in message.features
+    )
+    match message.WhichOneof("source"):
+        case "text":
+            return ContextSettings(ContextSource.TEXT, named=named)
+        case "vector":
+            return ContextSettings(ContextSource.VECTOR, message.vector.length, named)
+        case None:
+            return ContextSettings(ContextSource.NONE, named=named)

@@ -1,0 +1,63 @@
+"""
+How gRPC itself treats the calls: which it repeats, how long a message may be.
+
+A call is repeated on UNAVAILABLE alone, and only where a repetition does no harm: reads, calls that
+carry a decision id or a sequence, and changes that say what is to be rather than what to add.  gRPC
+takes either a `retryPolicy` or a `hedgingPolicy` for a method, never both.  Retries it is: a second
+copy of a slow `Select` would meet the same Postgres, and double the load when it is least welcome.
+"""
+
+import json
+
+MOST_ATTEMPTS = 4
+LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024  # what the service takes
+
+_PACKAGE = "bandit.router.v1"
+_REPEATABLE = (
+    ("Router", None),
+    ("Feedback", None),
+    ("Learning", None),
+    ("Catalog", "GetPolicy"),
+    ("Catalog", "ListPolicies"),
+    ("Catalog", "UpdateArm"),
+    ("Catalog", "SetArmStatus"),
+    ("Catalog", "SetPrice"),
+)
+
+
+def service_config() -> str:
+    """The service config in JSON, as any gRPC client in any language takes it."""
+    names = [
+        {"service": f"{_PACKAGE}.{service}"} | ({"method": method} if method else {})
+        for service, method in _REPEATABLE
+    ]
+    retry = {
+        "maxAttempts": MOST_ATTEMPTS,
+        "initialBackoff": "0.1s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 3,
+        "retryableStatusCodes": ["UNAVAILABLE"],
+    }
+    config = {
+        "methodConfig": [{"name": names, "retryPolicy": retry}],
+        # A service that answers nothing but errors is not helped by more calls.
+        "retryThrottling": {"maxTokens": 100, "tokenRatio": 0.1},
+    }
+    return json.dumps(config)
+
+
+def channel_options() -> list[tuple[str, str | int]]:
+    """What the client's channels are opened with."""
+    return [
+        ("grpc.service_config", service_config()),
+        ("grpc.enable_retries", 1),
+        ("grpc.max_receive_message_length", 4 * LONGEST_MESSAGE_BYTES),
+        # A connection that died silently (a load balancer, a sleeping laptop) is noticed.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    ]
+
+
+def metadata(source: str | None) -> tuple[tuple[str, str], ...]:
+    """What goes with every call: under which name its outcomes are counted."""
+    return () if source is None else (("bandit-source", source),)

@@ -1,0 +1,1 @@
+"""The ports of `routing`, kept in Postgres or in memory."""

@@ -1,0 +1,184 @@
+"""Policies with their arms and prices."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, Engine, insert, select, text, true, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from bandit.domain.arm import Arm, ArmId, ArmStatus
+from bandit.domain.errors import AlreadyExists, StalePolicy, UnknownPolicy
+from bandit.domain.policy import Policy, PolicyId
+from bandit.domain.price import Price, PriceVersion
+from bandit.features.schema import schema_of
+from bandit.routing.ports import PolicyEvent, Versions
+from bandit.store.postgres import schema
+from bandit.store.postgres.codecs import settings_from, settings_json, utc
+from bandit.store.postgres.engine import transaction
+
+
+class PostgresCatalog:
+    """Implements `routing.ports.Catalog`; each method is one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(self, policy: Policy, event: PolicyEvent) -> None:
+        with transaction(self._engine) as connection:
+            made = connection.execute(
+                upsert(schema.policy)
+                .values(
+                    id=policy.id,
+                    name=policy.name,
+                    hmac_key=policy.key,
+                    created_at=policy.created_at,
+                    **_changeable(policy),
+                )
+                .on_conflict_do_nothing()
+                .returning(schema.policy.c.id)
+            )
+            if made.one_or_none() is None:
+                raise AlreadyExists("policy", policy.name)
+            _write_parts(connection, policy, event)
+
+    def get(self, name: str) -> Policy:
+        if not name.isprintable():  # as no policy's name is; some cannot even be asked for
+            raise UnknownPolicy(name)
+        with transaction(self._engine, is_snapshot=True) as connection:
+            policies = _read(connection, schema.policy.c.name == name)
+        if not policies:
+            raise UnknownPolicy(name)
+        return policies[0]
+
+    def list(self) -> Sequence[Policy]:
+        with transaction(self._engine, is_snapshot=True) as connection:
+            return _read(connection, true())
+
+    def replace(self, policy: Policy, event: PolicyEvent) -> None:
+        with transaction(self._engine) as connection:
+            replaced = connection.execute(
+                update(schema.policy)
+                .where(schema.policy.c.id == policy.id)
+                .where(schema.policy.c.version == policy.version - 1)
+                .values(**_changeable(policy))
+                .returning(schema.policy.c.id)
+            )
+            if replaced.one_or_none() is None:
+                raise StalePolicy(policy.name, expected=policy.version - 1)
+            _write_parts(connection, policy, event)
+
+    def versions(self) -> dict[PolicyId, Versions]:
+        query = select(schema.policy.c.id, schema.policy.c.version, schema.policy.c.learned_version)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query).all()
+        return {PolicyId(id_): Versions(version, learned) for id_, version, learned in rows}
+
+
+def notify(connection: Connection, policy_id: PolicyId) -> None:
+    """Tell the routers that a policy moved, when the transaction commits."""
+    connection.execute(
+        text("select pg_notify(:channel, :payload)"),
+        {"channel": schema.CHANGED, "payload": str(policy_id)},
+    )
+
+
+def _changeable(policy: Policy) -> dict[str, Any]:
+    """What successors may change; a policy's name and key are its own for life."""
+    return {
+        "settings": settings_json(policy.settings),
+        "schema_id": schema_of(policy.settings.context).id,
+        "version": policy.version,
+        "is_archived": policy.is_archived,
+    }
+
+
+def _write_parts(connection: Connection, policy: Policy, event: PolicyEvent) -> None:
+    """The arms, the prices and the event; what is there already is brought up to date."""
+    arms = [
+        {
+            "policy_id": policy.id,
+            "id": arm.id,
+            "position": position,
+            "name": arm.name,
+            "status": arm.status.value,
+            "context_window_tokens": arm.context_window_tokens,
+        }
+        for position, arm in enumerate(policy.arms)
+    ]
+    prices = [
+        {
+            "policy_id": policy.id,
+            "arm_id": arm.id,
+            "valid_from": version.valid_from,
+            "input_usd_per_million": version.price.input_usd_per_million,
+            "output_usd_per_million": version.price.output_usd_per_million,
+            "fee_usd": version.price.fee_usd,
+        }
+        for arm in policy.arms
+        for version in arm.prices
+    ]
+    for table, rows in ((schema.arm, arms), (schema.price, prices)):
+        if rows:
+            statement = upsert(table)
+            renewed = {
+                column.name: statement.excluded[column.name]
+                for column in table.columns
+                if not column.primary_key
+            }
+            connection.execute(
+                statement.on_conflict_do_update(constraint=table.primary_key, set_=renewed), rows
+            )
+    connection.execute(
+        insert(schema.policy_event).values(
+            policy_id=policy.id,
+            at=event.at,
+            who=event.who,
+            kind=event.kind,
+            detail=dict(event.detail),
+        )
+    )
+    notify(connection, policy.id)
+
+
+def _read(connection: Connection, where: ColumnElement[bool]) -> list[Policy]:
+    """The policies in the order of their names, by code point as Python has it."""
+    rows = connection.execute(
+        select(schema.policy).where(where).order_by(schema.policy.c.name.collate("C"))
+    ).all()
+    ids = select(schema.policy.c.id).where(where)
+    prices: defaultdict[UUID, list[PriceVersion]] = defaultdict(list)
+    for row in connection.execute(
+        select(schema.price)
+        .where(schema.price.c.policy_id.in_(ids))
+        .order_by(schema.price.c.valid_from)
+    ):
+        price = Price(row.input_usd_per_million, row.output_usd_per_million, row.fee_usd)
+        prices[row.arm_id].append(PriceVersion(utc(row.valid_from), price))
+    arms: defaultdict[UUID, list[Arm]] = defaultdict(list)
+    for row in connection.execute(
+        select(schema.arm).where(schema.arm.c.policy_id.in_(ids)).order_by(schema.arm.c.position)
+    ):
+        arms[row.policy_id].append(
+            Arm(
+                id=ArmId(row.id),
+                name=row.name,
+                status=ArmStatus(row.status),
+                prices=tuple(prices[row.id]),
+                context_window_tokens=row.context_window_tokens,
+            )
+        )
+    return [
+        Policy(
+            id=PolicyId(row.id),
+            name=row.name,
+            settings=settings_from(row.settings),
+            key=row.hmac_key,
+            created_at=utc(row.created_at),
+            version=row.version,
+            arms=tuple(arms[row.id]),
+            is_archived=row.is_archived,
+        )
+        for row in rows
+    ]

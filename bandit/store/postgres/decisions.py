@@ -1,0 +1,140 @@
+"""The recorded decisions, on the hot path."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
+from bandit.domain.errors import InvalidInput
+from bandit.domain.policy import PolicyId
+from bandit.store.postgres import schema
+from bandit.store.postgres.codecs import decision_from, decision_row
+from bandit.store.postgres.group_commit import GroupCommit
+from bandit.store.postgres.lane import HOT_STATEMENT_TIMEOUT_MS, Lane
+from bandit.store.postgres.statements import column_list, columns_of, rows
+
+_KEY = (schema.decision.c.policy_id, schema.decision.c.day, schema.decision.c.id)
+
+# A day without a partition would fail the whole group: its rows are left out, and not found below.
+# The rows come sorted by key, so that two groups wait for each other in one direction only.
+_INSERT = sql.SQL(
+    """
+    insert into decision ({columns})
+    select {columns} from {rows}
+    where to_regclass('decision_p' || to_char(day, 'YYYYMMDD')) is not null
+    on conflict do nothing
+    returning policy_id, id
+    """
+).format(columns=column_list(schema.decision), rows=rows("new", list(schema.decision.columns)))
+
+# `days` repeats what the join says, for the planner: partitions of other days are not looked at.
+_FIND = sql.SQL(
+    """
+    select {columns} from {keys} join decision
+    on (decision.policy_id, decision.day, decision.id) = (key_policy_id, key_day, key_id)
+    where decision.day = any(%b::date[])
+    """
+).format(columns=column_list(schema.decision, "decision"), keys=rows("key", _KEY, prefix="key_"))
+
+_Key = tuple[PolicyId, DecisionId]
+_Search = tuple[PolicyId, Collection[DecisionId]]
+
+
+class PostgresDecisionLog:
+    """
+    Implements `routing.ports.DecisionLog` on two connections: one writes in groups, one reads.
+
+    For one event loop; `close` when it ends.
+    """
+
+    def __init__(self, url: str, *, statement_timeout_ms: int = HOT_STATEMENT_TIMEOUT_MS) -> None:
+        self._writes = GroupCommit(Lane(url, statement_timeout_ms=statement_timeout_ms), _record)
+        self._reads = GroupCommit(
+            Lane(url, statement_timeout_ms=statement_timeout_ms),
+            _find,
+            rows_of=lambda search: len(search[1]),
+        )
+
+    async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
+        return await self._writes.answers(decisions)
+
+    async def find(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        return await self._reads.answer((policy_id, ids))
+
+    async def close(self) -> None:
+        """Finish what is waiting and give the connections back."""
+        await self._writes.close()
+        await self._reads.close()
+
+
+async def _record(
+    connection: psycopg.AsyncConnection, decisions: Sequence[Decision]
+) -> Sequence[Recorded | Exception]:
+    firsts: dict[_Key, Decision] = {}
+    for decision in decisions:
+        firsts.setdefault((decision.policy_id, decision.id), decision)
+    new = sorted(
+        (decision_row(first) for key, first in firsts.items() if _is_dated(key[1])), key=_key
+    )
+    written: set[_Key] = set()
+    stored: dict[_Key, Decision] = {}
+    if new:
+        arrays = columns_of(new, len(schema.decision.columns))
+        cursor = await connection.execute(_INSERT, arrays, binary=True)
+        written = {
+            (PolicyId(policy_id), DecisionId(id_)) for policy_id, id_ in await cursor.fetchall()
+        }
+        repeated = [key for row in new if (key := (row[0], row[2])) not in written]
+        stored = await _stored(connection, repeated)
+
+    answers: list[Recorded | Exception] = []
+    for decision in decisions:
+        key = (decision.policy_id, decision.id)
+        if key in written:
+            first = firsts[key]
+            answers.append(Recorded(first, replayed=first is not decision))
+        elif key in stored:
+            answers.append(Recorded(stored[key], replayed=True))
+        else:
+            answers.append(InvalidInput("decision_id", "is a UUIDv7 of a day that is not kept"))
+    return answers
+
+
+async def _find(
+    connection: psycopg.AsyncConnection, searches: Sequence[_Search]
+) -> Sequence[dict[DecisionId, Decision]]:
+    keys = {(policy_id, id_) for policy_id, ids in searches for id_ in ids if _is_dated(id_)}
+    stored = await _stored(connection, keys)
+    return [
+        {id_: stored[policy_id, id_] for id_ in ids if (policy_id, id_) in stored}
+        for policy_id, ids in searches
+    ]
+
+
+async def _stored(
+    connection: psycopg.AsyncConnection, keys: Collection[_Key]
+) -> dict[_Key, Decision]:
+    if not keys:
+        return {}
+    wanted = [(policy_id, day_of(id_), id_) for policy_id, id_ in keys]
+    arrays: list[Any] = [*columns_of(wanted, 3), list({day for _, day, _ in wanted})]
+    cursor = await connection.execute(_FIND, arrays, binary=True)
+    found = [decision_from(row) for row in await cursor.fetchall()]
+    return {(decision.policy_id, decision.id): decision for decision in found}
+
+
+def _key(row: Sequence[Any]) -> tuple[UUID, UUID]:
+    return row[0], row[2]  # the day follows from the id
+
+
+def _is_dated(decision_id: UUID) -> bool:
+    try:
+        day_of(decision_id)
+    except InvalidInput:
+        return False
+    return True

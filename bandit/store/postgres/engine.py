@@ -1,0 +1,95 @@
+"""Blocking connections, and where a driver's error becomes `Unavailable`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import sqlalchemy.exc
+from psycopg import errors as postgres
+from sqlalchemy import Connection, Engine, create_engine
+
+from bandit.domain.errors import Unavailable
+
+STATEMENT_TIMEOUT_MS = 5000
+CONNECT_TIMEOUT_S = 2  # the least that libpq accepts
+
+_SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
+_AWAY = (
+    psycopg.OperationalError,  # lost, refused, timed out, deadlocked, out of disk
+    psycopg.InterfaceError,  # closed already
+    psycopg.InternalError,  # read-only since a failover, idle for too long in a transaction
+    postgres.UndefinedTable,  # not migrated yet
+)
+COLLISIONS = (postgres.DeadlockDetected, postgres.SerializationFailure)
+
+
+def driver_url(url: str, *, scheme: str = "postgresql://") -> str:
+    """A `postgresql://` URL, however the driver is spelt in it, with the given scheme."""
+    for known in _SCHEMES:
+        if url.startswith(known):
+            return scheme + url.removeprefix(known)
+    raise ValueError("a database URL begins with postgresql://")
+
+
+def make_engine(url: str, *, pool_size: int = 4) -> Engine:
+    """
+    The blocking ports' connections; none is made before the first is needed.
+
+    Nothing is kept in a session beyond a transaction, so a pooler may hand sessions around.
+    """
+    return create_engine(
+        driver_url(url, scheme="postgresql+psycopg://"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_pre_ping=True,
+        use_native_hstore=False,
+        connect_args={"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_S},
+    )
+
+
+@contextmanager
+def transaction(
+    engine: Engine,
+    *,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    idle_timeout_ms: int = 0,
+    is_snapshot: bool = False,
+) -> Iterator[Connection]:
+    """
+    One transaction: committed when the block ends well, undone otherwise.
+
+    idle_timeout_ms   the server ends the session after that long without a statement; 0: never
+    is_snapshot       reads only, all of one moment
+    Raises Unavailable where the driver could not connect, lost the connection or timed out.
+    """
+    try:
+        with engine.connect() as connection:
+            if is_snapshot:
+                connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            with connection.begin():
+                connection.exec_driver_sql(
+                    f"set local statement_timeout = {statement_timeout_ms:d};"
+                    f"set local idle_in_transaction_session_timeout = {idle_timeout_ms:d}"
+                )
+                yield connection
+    except (psycopg.Error, sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError) as error:
+        refusal = refusal_of(error)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+def refusal_of(error: BaseException) -> Unavailable | None:
+    """What callers are told of a driver's error; None where trying again would not help."""
+    if isinstance(error, sqlalchemy.exc.TimeoutError):
+        return Unavailable("all database connections are busy")
+    if isinstance(error, sqlalchemy.exc.DBAPIError):
+        return refusal_of(error.orig) if error.orig is not None else None
+    if isinstance(error, COLLISIONS):
+        return Unavailable("too many writers at once", retry_after_s=0.1)
+    if isinstance(error, _AWAY):
+        return Unavailable("the database is away or too slow")
+    return None

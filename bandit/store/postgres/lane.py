@@ -1,0 +1,107 @@
+"""One asynchronous connection that is made anew when it is lost."""
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from bandit.store.postgres.engine import CONNECT_TIMEOUT_S, driver_url
+
+HOT_STATEMENT_TIMEOUT_MS = 2000
+_REFUSED_FOR_S = 0.2  # after a failed attempt: those who wait behind it need not repeat it
+_COMMIT_ALLOWANCE_S = 1.0
+
+
+class Lane:
+    """
+    A connection for one transaction at a time, which its owner sees to.
+
+    statement_timeout_ms   after which the server gives up; a little later the client hangs up, so
+                           that a server that fell silent holds nobody
+    """
+
+    def __init__(self, url: str, *, statement_timeout_ms: int = HOT_STATEMENT_TIMEOUT_MS) -> None:
+        self._url = driver_url(url)
+        # A transaction has two statements at most.
+        self._deadline_s = 2 * statement_timeout_ms / 1000 + _COMMIT_ALLOWANCE_S
+        self._begin = f"begin; set local statement_timeout = {statement_timeout_ms:d}"
+        self._connection: psycopg.AsyncConnection | None = None
+        self._refused_until = 0.0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        """Committed when the block ends well, undone otherwise; the driver's errors pass."""
+        connection = await self._connected()
+        timer = asyncio.get_running_loop().call_later(self._deadline_s, _hang_up, connection)
+        try:
+            await connection.execute(self._begin)
+            yield connection
+            ended = await connection.execute("commit")
+            if ended.statusmessage != "COMMIT":
+                raise psycopg.OperationalError("the server undid the transaction")
+        except BaseException:
+            await self._reset(connection)
+            raise
+        finally:
+            timer.cancel()
+
+    async def close(self) -> None:
+        """Give the connection back; the next transaction makes another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        if self._connection is not None and _is_alive(self._connection):
+            return self._connection
+        await self.close()
+        clock = asyncio.get_running_loop().time
+        if clock() < self._refused_until:
+            raise psycopg.OperationalError("the database refused a moment ago")
+        try:
+            # No prepared statements: a pooler may run the next transaction in another session.
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                prepare_threshold=None,
+                connect_timeout=CONNECT_TIMEOUT_S,
+            )
+        except psycopg.OperationalError:
+            self._refused_until = clock() + _REFUSED_FOR_S
+            raise
+        return self._connection
+
+    async def _reset(self, connection: psycopg.AsyncConnection) -> None:
+        """Leave no transaction open, or no connection."""
+        with suppress(psycopg.Error):
+            if connection.info.transaction_status is not TransactionStatus.IDLE:
+                await connection.execute("rollback")
+            return
+        await self.close()
+
+
+def _is_alive(connection: psycopg.AsyncConnection) -> bool:
+    """
+    Whether an idle connection can be used, as far as one system call can tell.
+
+    A server speaks first only to say farewell (or of a changed setting, which is rare).
+    """
+    if connection.closed or connection.info.transaction_status is not TransactionStatus.IDLE:
+        return False
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    return not poll.poll(0)
+
+
+def _hang_up(connection: psycopg.AsyncConnection) -> None:
+    """End a connection whose server is silent: whoever waits on it is told that it is lost."""
+    with (
+        suppress(OSError, psycopg.Error),
+        socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire,
+    ):
+        wire.shutdown(socket.SHUT_RDWR)

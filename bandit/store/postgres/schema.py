@@ -1,0 +1,166 @@
+"""
+The tables, as the migrations leave them; `tests/migrations` compares the two.
+
+Every key begins with the policy's id, so that the whole schema shards by policy.  Below `decision`
+it goes on with `day`, a pure function of the decision's id, by which those tables are partitioned.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+
+CHANGED = "bandit_changed"  # NOTIFY: the payload is the id of a policy whose versions moved
+
+metadata = MetaData()
+
+policy = Table(
+    "policy",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("settings", JSONB, nullable=False),
+    Column("schema_id", Text, nullable=False),
+    Column("hmac_key", LargeBinary, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("learned_version", BigInteger, nullable=False, server_default=text("0")),
+    Column("is_archived", Boolean, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+policy_event = Table(
+    "policy_event",
+    metadata,
+    Column("policy_id", Uuid, ForeignKey("policy.id"), primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("who", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("detail", JSONB, nullable=False),
+)
+
+arm = Table(
+    "arm",
+    metadata,
+    Column("policy_id", Uuid, ForeignKey("policy.id"), primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("context_window_tokens", BigInteger),
+)
+
+price = Table(
+    "price",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("arm_id", Uuid, primary_key=True),
+    Column("valid_from", DateTime(timezone=True), primary_key=True),
+    Column("input_usd_per_million", Double, nullable=False),
+    Column("output_usd_per_million", Double, nullable=False),
+    Column("fee_usd", Double, nullable=False),
+    ForeignKeyConstraint(["policy_id", "arm_id"], ["arm.policy_id", "arm.id"]),
+)
+
+# The order of the columns is the order of the codec (`codecs.decision_row`).
+decision = Table(
+    "decision",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("id", Uuid, primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("arm_id", Uuid, nullable=False),
+    Column("propensity", Double, nullable=False),
+    Column("context", LargeBinary, nullable=False),  # (features,) float32, little-endian
+    Column("schema_id", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("quality_weight", Double),  # the preference, or else the willingness to pay
+    Column("cost_weight", Double),
+    Column("latency_weight", Double),
+    Column("willingness_to_pay_usd", Double),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("list_usd", Double, nullable=False),
+    Column("input_usd_per_million", Double),  # the price in force; all three null: none
+    Column("output_usd_per_million", Double),
+    Column("fee_usd", Double),
+    Column("policy_version", BigInteger, nullable=False),
+    Column("snapshot_version", BigInteger, nullable=False),
+    Column("candidates", LargeBinary, nullable=False),  # (arms,) of `CANDIDATE`
+    Column("labels", JSON, nullable=False),  # not jsonb, which refuses the character U+0000
+    postgresql_partition_by="RANGE (day)",
+)
+
+outcome = Table(
+    "outcome",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("decision_id", Uuid, primary_key=True),
+    Column("head", SmallInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Double, nullable=False),
+    Column("received_at", DateTime(timezone=True), nullable=False),
+    Column("observed_at", DateTime(timezone=True)),
+    postgresql_partition_by="RANGE (day)",
+)
+
+contribution = Table(
+    "contribution",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("decision_id", Uuid, primary_key=True),
+    Column("head", SmallInteger, primary_key=True, autoincrement=False),
+    Column("value", Double, nullable=False),
+    postgresql_partition_by="RANGE (day)",
+)
+
+# An append-only queue: see docs/decisions/0004-outcome-queue.md.
+dirty_key = Table(
+    "dirty_key",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("ticket", BigInteger, Identity(always=True), primary_key=True),
+    Column("decision_id", Uuid, nullable=False),
+    Column("head", SmallInteger, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    Index("dirty_key_due", "policy_id", "due_at", "ticket"),
+    postgresql_with={
+        "autovacuum_vacuum_scale_factor": "0.01",
+        "autovacuum_vacuum_threshold": "1000",
+    },
+)
+
+posterior = Table(
+    "posterior",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("schema_id", Text, primary_key=True),
+    Column("arm_id", Uuid, primary_key=True),
+    Column("head", SmallInteger, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", DateTime(timezone=True), nullable=False),
+    Column("observations", BigInteger, nullable=False),
+    Column("weight", Double, nullable=False),
+    Column("sums", LargeBinary, nullable=False),  # see `codecs.sums_bytes`
+)
+
+PARTITIONED = (decision, outcome, contribution)

@@ -1,0 +1,1 @@
+"""The schema's history: one change each, never edited after its release."""

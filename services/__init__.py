@@ -1,0 +1,1 @@
+"""Processes: the gRPC server, the learner, and what runs them."""

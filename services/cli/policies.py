@@ -1,0 +1,286 @@
+"""`bandit-router policy ...`: what may be chosen, and how."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from bandit.domain.policy import (
+    Algorithm,
+    ContextSettings,
+    ContextSource,
+    CostForm,
+    PolicySettings,
+)
+from services.cli import parsing
+from services.cli.catalog_view import show_policy
+from services.cli.options import DEFAULT_TARGET, Json, PolicyName, Target, connect
+from services.cli.output import escaped, show, show_json, table
+
+if TYPE_CHECKING:
+    from bandit.client import Policy
+
+app = typer.Typer(no_args_is_help=True, help="Make, show and change policies.")
+
+AUTOMATIC = "auto"
+
+AlgorithmOption = Annotated[
+    Algorithm | None, typer.Option("--algorithm", help="From beliefs to a choice.")
+]
+Temperature = Annotated[
+    float | None, typer.Option(help="Thompson sampling: factor on the deviations, >= 0.")
+]
+Alpha = Annotated[float | None, typer.Option(help="LinUCB: the bonus in deviations, >= 0.")]
+Epsilon = Annotated[
+    float | None, typer.Option(help="Epsilon-greedy: the share of uniform choice, 0 to 1.")
+]
+PreferenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preference",
+        metavar="quality=W,cost=W,latency=W",
+        help="For requests without one of their own.",
+    ),
+]
+Objectives = Annotated[
+    str | None,
+    typer.Option("--objectives", metavar="quality,cost,latency", help="What is learned."),
+]
+CostRange = Annotated[
+    str | None,
+    typer.Option(
+        "--cost-range",
+        metavar="LO,HI|auto",
+        help="USD per call between which a saving matters; auto: follows the prices.",
+    ),
+]
+LatencyRange = Annotated[
+    str | None,
+    typer.Option(
+        "--latency-range", metavar="LO,HI", help="Milliseconds between which speed matters."
+    ),
+]
+CostFormOption = Annotated[
+    CostForm | None, typer.Option("--cost-form", help="How cost enters utility.")
+]
+
+
+@app.command()
+def create(
+    policy: PolicyName,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=IN,OUT,FEE",
+            help="An arm and its price in USD per million input and output tokens, and per call; "
+            "repeat for more. The fee, or the whole price, may be left out.",
+        ),
+    ] = None,
+    algorithm: AlgorithmOption = None,
+    temperature: Temperature = None,
+    alpha: Alpha = None,
+    epsilon: Epsilon = None,
+    preference: PreferenceOption = None,
+    objectives: Objectives = None,
+    cost_range: CostRange = None,
+    latency_range: LatencyRange = None,
+    cost_form: CostFormOption = None,
+    vector: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Requests bring a vector of N numbers and no text."),
+    ] = None,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Requests bring neither text nor vector.")
+    ] = False,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MEAN,DEVIATION",
+            help="A number that requests bring, and what is usual for it; repeat for more.",
+        ),
+    ] = None,
+    half_life_hours: Annotated[
+        str | None,
+        typer.Option(metavar="quality=H,cost=H", help="The age at which an outcome counts half."),
+    ] = None,
+    quality_prior: Annotated[
+        float | None, typer.Option(help="Quality expected of an arm that was never tried.")
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """
+    Make a policy with its first arms.
+
+    \b
+    bandit-router policy create chat --arm small=0.1,0.4 --arm large=2.5,10
+    bandit-router policy create search --vector 768 --arm bm25 --arm dense=0.02,0,0.0001
+    bandit-router policy create chat --arm a=1,2 --preference quality=0.7,cost=0.2,latency=0.1
+    """
+    settings = _changed(
+        PolicySettings(),
+        algorithm=algorithm,
+        temperature=temperature,
+        alpha=alpha,
+        epsilon=epsilon,
+        default_preference=preference and parsing.preference(preference),
+        objectives=objectives and parsing.objectives(objectives),
+        cost_range=_cost_range(cost_range),
+        latency_range_ms=latency_range and parsing.range_of("--latency-range", latency_range),
+        cost_form=cost_form,
+        context=_context(vector, no_text=no_text, features=feature or []),
+        half_life_hours=half_life_hours and parsing.half_lives(half_life_hours),
+        quality_prior_mean=quality_prior,
+    )
+    with connect(target) as client:
+        made = client.create_policy(
+            policy, settings=settings, arms=[parsing.arm(text) for text in arm or []]
+        )
+    show_policy(made, as_json=as_json)
+
+
+@app.command()
+def get(policy: PolicyName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """
+    Show a policy: its settings, its arms and their prices.
+
+    \b
+    bandit-router policy get chat
+    bandit-router policy get chat --json
+    """
+    with connect(target) as client:
+        show_policy(client.get_policy(policy), as_json=as_json)
+
+
+@app.command("list")
+def list_(
+    include_archived: Annotated[
+        bool, typer.Option("--archived", help="Archived policies too.")
+    ] = False,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """
+    List the policies.
+
+    \b
+    bandit-router policy list
+    bandit-router policy list --archived --json
+    """
+    with connect(target) as client:
+        policies = client.list_policies(include_archived=include_archived)
+    if as_json:
+        show_json(policies)
+        return
+    listed = table("", ["policy", "algorithm", "arms", "version", "learned"], numbers=["learned"])
+    for policy in policies:
+        listed.add_row(
+            escaped(policy.name) + (" (archived)" if policy.is_archived else ""),
+            policy.settings.algorithm.value,
+            str(len(policy.arms)),
+            str(policy.policy_version),
+            str(policy.learned_version),
+        )
+    show(listed if policies else "No policy yet: bandit-router policy create --help")
+
+
+@app.command()
+def update(
+    policy: PolicyName,
+    algorithm: AlgorithmOption = None,
+    temperature: Temperature = None,
+    alpha: Alpha = None,
+    epsilon: Epsilon = None,
+    preference: PreferenceOption = None,
+    objectives: Objectives = None,
+    cost_range: CostRange = None,
+    latency_range: LatencyRange = None,
+    cost_form: CostFormOption = None,
+    target: Target = DEFAULT_TARGET,
+    as_json: Json = False,
+) -> None:
+    """
+    Change settings of a policy; what is not given stays.
+
+    Refused if somebody else changes the policy at the same moment.
+
+    \b
+    bandit-router policy update chat --preference quality=0.6,cost=0.4
+    bandit-router policy update chat --algorithm epsilon-greedy --epsilon 0.1
+    """
+    given = {
+        "algorithm": algorithm,
+        "temperature": temperature,
+        "alpha": alpha,
+        "epsilon": epsilon,
+        "default_preference": preference and parsing.preference(preference),
+        "objectives": objectives and parsing.objectives(objectives),
+        "cost_range": _cost_range(cost_range),
+        "latency_range_ms": latency_range and parsing.range_of("--latency-range", latency_range),
+        "cost_form": cost_form,
+    }
+    if cost_range is None and all(value is None for value in given.values()):
+        raise typer.BadParameter("nothing to change: see --help")
+    with connect(target) as client:
+        found = client.get_policy(policy)
+        settings = found.settings
+        if cost_range == AUTOMATIC or _follows_prices(found):
+            settings = replace(settings, cost_range=None)
+        changed = client.update_policy(
+            policy,
+            _changed(settings, **given),
+            expected_policy_version=found.policy_version,
+        )
+    show_policy(changed, as_json=as_json)
+
+
+@app.command()
+def archive(policy: PolicyName, target: Target = DEFAULT_TARGET, as_json: Json = False) -> None:
+    """
+    Take a policy out of service for good; what it learned is kept.
+
+    \b
+    bandit-router policy archive chat
+    """
+    with connect(target) as client:
+        show_policy(client.archive_policy(policy), as_json=as_json)
+
+
+def _changed(settings: PolicySettings, **given: Any) -> PolicySettings:
+    return replace(settings, **{key: value for key, value in given.items() if value is not None})
+
+
+def _cost_range(text: str | None) -> Any:
+    if text is None or text == AUTOMATIC:
+        return None
+    return parsing.range_of("--cost-range", text)
+
+
+def _follows_prices(policy: "Policy") -> bool:
+    """Whether the cost range in force is the one that the prices give."""
+    from bandit.domain.arm import Arm, ArmId, ArmStatus
+    from bandit.domain.price import PriceVersion
+    from bandit.policies.utility import cost_range_of
+
+    present = [
+        Arm(
+            ArmId(UUID(int=position)),
+            arm.name,
+            prices=(PriceVersion(policy.created_at, arm.price),) if arm.price else (),
+        )
+        for position, arm in enumerate(policy.arms)
+        if arm.status is not ArmStatus.RETIRED
+    ]
+    return policy.settings.cost_range == cost_range_of(present, policy.created_at)
+
+
+def _context(vector: int | None, *, no_text: bool, features: list[str]) -> ContextSettings:
+    if vector is not None and no_text:
+        raise typer.BadParameter(
+            "a vector is asked for or nothing is, not both", param_hint="--vector"
+        )
+    named = tuple(parsing.feature(text) for text in features)
+    if vector is not None:
+        return ContextSettings(ContextSource.VECTOR, vector, named)
+    return ContextSettings(ContextSource.NONE if no_text else ContextSource.TEXT, named=named)

@@ -1,0 +1,39 @@
+"""`python -m services.learner`: the settings' learner, until it is told to stop."""
+
+import os
+import sys
+
+from services.child import Parent, parent
+from services.settings import BadSettings, Settings
+
+
+def main() -> int:
+    """Exit status: 0 stopped as told, 2 bad settings."""
+    supervisor = parent()
+    try:
+        if supervisor is None:
+            Settings.load().database_dsn  # noqa: B018 - refuses before the kernels compile
+        _learn(supervisor)
+    except BadSettings as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _learn(supervisor: Parent | None) -> None:
+    # Imported here: compiling the kernels takes seconds, while the supervisor's orders come.
+    from services.learner.process import learn
+    from services.logs import configure
+
+    settings = Settings.load(**(supervisor.orders() if supervisor is not None else {}))
+    configure(settings, process="learner")
+    learn(settings, tell_ready=supervisor.tell_ready if supervisor is not None else None)
+
+
+if __name__ == "__main__":
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        status = 130
+    sys.stderr.flush()
+    os._exit(status)  # all is closed by now; taking the compiler apart would cost 0.7 s

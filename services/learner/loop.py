@@ -1,0 +1,135 @@
+"""The learner's loop: fold what is due, for every policy, until told to stop."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from threading import Event
+
+from bandit.domain.errors import BanditError, Unavailable
+from bandit.domain.policy import Policy, PolicyId
+from bandit.routing.learner import MICRO_BATCH, fold_due
+from bandit.routing.ports import Catalog, Cell, LearningStore
+from services.logs import Outage, logger
+
+SHORTEST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+PARTITIONS_EVERY = timedelta(hours=1)
+
+_log = logger(__name__)
+
+
+class Learner:
+    """
+    Folds outcomes into posteriors, a micro-batch at a time.
+
+    Any number may run on one database: a policy that another one is at is passed over.
+    """
+
+    def __init__(
+        self,
+        store: LearningStore,
+        catalog: Catalog,
+        *,
+        make_partitions: Callable[[datetime], int],
+        clock: Callable[[], datetime],
+        interval_s: float,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._make_partitions = make_partitions
+        self._clock = clock
+        self._interval_s = interval_s
+        self._policies: dict[PolicyId, Policy] = {}
+        self._partitions_at: datetime | None = None
+        self._outage = Outage(_log, "learning")
+        self._troubles: dict[PolicyId, Outage] = {}
+        self._faults: dict[tuple[PolicyId, Cell], str] = {}
+
+    def run(self, stopping: Event, *, tell_ready: Callable[[], None] = lambda: None) -> None:
+        """Learn until `stopping` is set, which is looked at between micro-batches."""
+        pause_s = SHORTEST_PAUSE_S
+        is_ready = False
+        while not stopping.is_set():
+            started = time.monotonic()
+            try:
+                self._keep_partitions()
+                self._learn(stopping)
+            except Exception as error:
+                # Whatever it is, learning must go on when it is over.
+                self._outage.began(error, with_stack=not isinstance(error, BanditError))
+                stopping.wait(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            self._outage.ended()
+            pause_s = SHORTEST_PAUSE_S
+            if not is_ready:
+                is_ready = True
+                tell_ready()
+            stopping.wait(max(0.0, self._interval_s - (time.monotonic() - started)))
+
+    def _keep_partitions(self) -> None:
+        now = self._clock()
+        if self._partitions_at is None or now - self._partitions_at >= PARTITIONS_EVERY:
+            self._make_partitions(now)
+            self._partitions_at = now
+
+    def _learn(self, stopping: Event) -> None:
+        due = self._store.policies_with_due(now=self._clock())
+        if due:
+            self._read_policies()
+        for policy_id in due:
+            policy = self._policies.get(policy_id)
+            if policy is None:
+                continue  # made since the policies were read: the next round finds it
+            trouble = self._troubles.setdefault(
+                policy_id, Outage(_log, f"learning of policy {policy.name!r}")
+            )
+            try:
+                self._fold(policy, stopping)
+            except Unavailable:
+                raise
+            except Exception as error:
+                # One policy that cannot be learned must not keep the others from it.
+                trouble.began(error, with_stack=True)
+            else:
+                trouble.ended()
+
+    def _read_policies(self) -> None:
+        """Bring the policies held here up to date."""
+        versions = self._catalog.versions()
+        held = self._policies
+        if any(
+            policy_id not in held or held[policy_id].version != counted.policy
+            for policy_id, counted in versions.items()
+        ):
+            self._policies = {policy.id: policy for policy in self._catalog.list()}
+
+    def _fold(self, policy: Policy, stopping: Event) -> None:
+        """Fold until nothing is due, or another learner is at it."""
+        while not stopping.is_set():
+            folded = fold_due(self._store, policy, now=self._clock())
+            if folded is None:
+                return
+            for cell, fault in (folded.faults or {}).items():
+                self._tell_fault(policy, cell, fault)
+            if folded.learned_version is not None:
+                _log.debug(
+                    "learned",
+                    policy=policy.name,
+                    settled=folded.settled,
+                    learned_version=folded.learned_version,
+                )
+            if folded.settled + folded.held < MICRO_BATCH:
+                return
+
+    def _tell_fault(self, policy: Policy, cell: Cell, fault: str) -> None:
+        if self._faults.get((policy.id, cell)) == fault:
+            return
+        self._faults[policy.id, cell] = fault
+        _log.error(
+            "stored sums cannot be used, their outcomes wait",
+            policy=policy.name,
+            arm=policy.arm(cell[0]).name,
+            objective=cell[1].label,
+            fault=fault,
+        )

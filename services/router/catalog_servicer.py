@@ -1,0 +1,129 @@
+"""`bandit.router.v1.Catalog`: each method translates in and calls, then translates out."""
+
+from bandit.wire import catalog_pb2 as pb
+from bandit.wire import catalog_pb2_grpc
+from services.router import translate_catalog as translate
+from services.router.freshness import FreshCatalog
+from services.router.servicers import Context
+from services.router.translate import source
+from services.router.translate_fields import moment, present
+
+
+class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
+    """`bandit.router.v1.Catalog`."""
+
+    def __init__(self, catalog: FreshCatalog) -> None:
+        self._catalog = catalog
+
+    async def CreatePolicy(  # noqa: N802 - the name in the .proto
+        self, request: pb.CreatePolicyRequest, context: Context
+    ) -> pb.CreatePolicyResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.create_policy(
+                translate.new_policy_name(request),
+                translate.settings(request.settings),
+                translate.new_arms(request),
+                key=present(request, "key"),
+                who=source(context),
+            )
+        )
+        return pb.CreatePolicyResponse(policy=translate.policy_message(described))
+
+    async def GetPolicy(  # noqa: N802
+        self, request: pb.GetPolicyRequest, context: Context
+    ) -> pb.GetPolicyResponse:
+        described = await self._catalog.read(
+            lambda keeper: keeper.get_policy(translate.policy_name(request))
+        )
+        return pb.GetPolicyResponse(policy=translate.policy_message(described))
+
+    async def ListPolicies(  # noqa: N802
+        self, request: pb.ListPoliciesRequest, context: Context
+    ) -> pb.ListPoliciesResponse:
+        described = await self._catalog.read_all(
+            lambda keeper: keeper.list_policies(include_archived=request.include_archived)
+        )
+        return pb.ListPoliciesResponse(policies=map(translate.policy_message, described))
+
+    async def UpdatePolicy(  # noqa: N802
+        self, request: pb.UpdatePolicyRequest, context: Context
+    ) -> pb.UpdatePolicyResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.update_policy(
+                translate.policy_name(request),
+                translate.settings(request.settings),
+                expected_version=translate.expected_version(request),
+                who=source(context),
+            )
+        )
+        return pb.UpdatePolicyResponse(policy=translate.policy_message(described))
+
+    async def ArchivePolicy(  # noqa: N802
+        self, request: pb.ArchivePolicyRequest, context: Context
+    ) -> pb.ArchivePolicyResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.archive_policy(
+                translate.policy_name(request), who=source(context)
+            )
+        )
+        return pb.ArchivePolicyResponse(policy=translate.policy_message(described))
+
+    async def AddArm(  # noqa: N802
+        self, request: pb.AddArmRequest, context: Context
+    ) -> pb.AddArmResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.add_arm(
+                translate.policy_name(request), translate.new_arm(request.arm), who=source(context)
+            )
+        )
+        return pb.AddArmResponse(policy=translate.policy_message(described))
+
+    async def UpdateArm(  # noqa: N802
+        self, request: pb.UpdateArmRequest, context: Context
+    ) -> pb.UpdateArmResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.update_arm(
+                translate.policy_name(request),
+                translate.arm_name(request),
+                context_window_tokens=present(request, "context_window_tokens"),
+                who=source(context),
+            )
+        )
+        return pb.UpdateArmResponse(policy=translate.policy_message(described))
+
+    async def SetArmStatus(  # noqa: N802
+        self, request: pb.SetArmStatusRequest, context: Context
+    ) -> pb.SetArmStatusResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.set_arm_status(
+                translate.policy_name(request),
+                translate.arm_name(request),
+                translate.status(request),
+                who=source(context),
+            )
+        )
+        return pb.SetArmStatusResponse(policy=translate.policy_message(described))
+
+    async def RemoveArm(  # noqa: N802
+        self, request: pb.RemoveArmRequest, context: Context
+    ) -> pb.RemoveArmResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.remove_arm(
+                translate.policy_name(request), translate.arm_name(request), who=source(context)
+            )
+        )
+        return pb.RemoveArmResponse(policy=translate.policy_message(described))
+
+    async def SetPrice(  # noqa: N802
+        self, request: pb.SetPriceRequest, context: Context
+    ) -> pb.SetPriceResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.set_price(
+                translate.policy_name(request),
+                translate.arm_name(request),
+                translate.new_price(request),
+                valid_from=moment(request, "valid_from"),
+                who=source(context),
+            )
+        )
+        return pb.SetPriceResponse(policy=translate.policy_message(described))

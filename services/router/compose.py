@@ -1,0 +1,125 @@
+"""Where the parts of the router's process meet."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandit.features.encoder import Encoder, WordLlamaEncoder
+from bandit.routing.catalog import CatalogKeeper
+from bandit.routing.feedback import Feedback
+from bandit.routing.router import Router
+from bandit.store.postgres.catalog import PostgresCatalog
+from bandit.store.postgres.decisions import PostgresDecisionLog
+from bandit.store.postgres.engine import make_engine
+from bandit.store.postgres.listener import changes
+from bandit.store.postgres.outcomes import PostgresOutcomeLog
+from bandit.store.postgres.posteriors import PostgresPosteriors
+from migrations.current import is_current
+from services.router.freshness import FreshCatalog, FreshFeedback, FreshLearning, FreshRouter
+from services.router.snapshots import ServedSnapshots
+from services.router.uuid7 import RANDOM_BYTES, uuid7
+from services.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """
+    What the server serves.
+
+    is_migrated   whether the database's schema is this version's; blocks
+    """
+
+    router: FreshRouter
+    feedback: FreshFeedback
+    catalog: FreshCatalog
+    learning: FreshLearning
+    snapshots: ServedSnapshots
+    encoder: "LoadedLater"
+    is_migrated: Callable[[], bool]
+
+
+class LoadedLater:
+    """An `Encoder` that is loaded in a thread while the process starts."""
+
+    name = WordLlamaEncoder.name
+
+    def __init__(self) -> None:
+        self._encoder: Encoder | None = None
+
+    async def load(self) -> None:
+        """Read the weights; the first text is embedded with all its lazy parts loaded."""
+        self._encoder = await asyncio.to_thread(_loaded_encoder)
+
+    def embed(self, texts: list[str]) -> NDArray[np.float64]:
+        """(texts, length); see `Encoder`."""
+        if self._encoder is None:  # before readiness
+            self._encoder = _loaded_encoder()
+        return self._encoder.embed(texts)
+
+
+def now() -> datetime:
+    """The moment, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> UUID:
+    """An id that sorts by the moment."""
+    return uuid7(now(), secrets.token_bytes(RANDOM_BYTES))
+
+
+@asynccontextmanager
+async def composed(settings: Settings) -> AsyncIterator[Parts]:
+    """The parts over the settings' database, which need not be there yet; closed at the end."""
+    url = settings.database_dsn
+    async with AsyncExitStack() as closing:
+        engine = make_engine(url)
+        closing.callback(engine.dispose)
+        decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
+        closing.push_async_callback(decisions.close)
+        closing.push_async_callback(outcomes.close)
+        catalog, posteriors = PostgresCatalog(engine), PostgresPosteriors(engine)
+        encoder = LoadedLater()
+        snapshots = ServedSnapshots(
+            catalog,
+            posteriors,
+            clock=now,
+            poll_interval_s=settings.poll_interval_ms / 1000,
+        )
+        keeper = CatalogKeeper(catalog, clock=now, new_id=new_id, random_bytes=secrets.token_bytes)
+        for task in (snapshots.keep_fresh(), _wake(snapshots, url)):
+            closing.push_async_callback(_cancelled, asyncio.create_task(task))
+        yield Parts(
+            router=FreshRouter(
+                Router(snapshots, decisions, encoder, clock=now, new_id=new_id), snapshots
+            ),
+            feedback=FreshFeedback(Feedback(snapshots, decisions, outcomes, clock=now), snapshots),
+            catalog=FreshCatalog(keeper, catalog, snapshots, clock=now),
+            learning=FreshLearning(catalog, posteriors, snapshots),
+            snapshots=snapshots,
+            encoder=encoder,
+            is_migrated=lambda: is_current(engine),
+        )
+
+
+async def _wake(snapshots: ServedSnapshots, url: str) -> None:
+    """Look at once when the database tells of a change, instead of at the next poll."""
+    async for _ in changes(url):
+        snapshots.wake()
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _loaded_encoder() -> Encoder:
+    encoder = WordLlamaEncoder()
+    encoder.embed(["ready"])
+    return encoder

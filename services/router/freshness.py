@@ -1,0 +1,198 @@
+"""
+The use cases as this process offers them: before it says that something does not exist, it looks
+into the database again, since another process may have made it a moment ago.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from bandit.domain.decision import arm_from_bits
+from bandit.domain.errors import BanditError, Unavailable, UnknownArm, UnknownPolicy
+from bandit.domain.outcome import Receipt, Report
+from bandit.domain.policy import Policy
+from bandit.domain.query import Query
+from bandit.routing.catalog import CatalogKeeper
+from bandit.routing.feedback import Feedback
+from bandit.routing.ports import Catalog, PosteriorReader
+from bandit.routing.router import Answer, Router
+from bandit.routing.snapshot import Snapshot
+from services.router.snapshots import ServedSnapshots
+from services.router.state import State, state_of
+from services.router.translate_catalog import Described
+from services.router.translate_fields import moved
+
+_Asked = TypeVar("_Asked")
+_Answer = TypeVar("_Answer")
+
+
+class FreshRouter:
+    """`routing.router.Router` over snapshots that are kept fresh."""
+
+    def __init__(self, router: Router, snapshots: ServedSnapshots) -> None:
+        self._router = router
+        self._snapshots = snapshots
+
+    async def select(self, query: Query) -> Answer:
+        """Decide and record one query."""
+        (answer,) = await self.select_each([query])
+        return _or_raise(answer)
+
+    async def select_each(
+        self, queries: Sequence[Query | BanditError]
+    ) -> list[Answer | BanditError]:
+        """Decide and record each query, in order; one that is refused already stays so."""
+        answers = await _each(queries, self._router.select, self._snapshots, UnknownPolicy)
+        return [await self._with_known_arms(answer) for answer in answers]
+
+    async def preview(self, query: Query) -> Answer:
+        """What `select` would decide, recorded nowhere; its fields lie under `request`."""
+        await _known(query.policy, self._snapshots)
+        with moved("", "request."):
+            return self._router.preview(query)
+
+    async def _with_known_arms(self, answer: Answer | BanditError) -> Answer | BanditError:
+        """A stored answer may name an arm that is newer than the policy held here."""
+        if isinstance(answer, BanditError) or _knows_arms(answer.policy, answer):
+            return answer
+        await self._snapshots.refresh()
+        policy = self._snapshots.policy(answer.policy.name)
+        if not _knows_arms(policy, answer):
+            return Unavailable("the arms of the stored answer cannot be read now")
+        return Answer(answer.recorded, policy)
+
+
+class FreshFeedback:
+    """`routing.feedback.Feedback` over policies that are kept fresh."""
+
+    def __init__(self, feedback: Feedback, snapshots: ServedSnapshots) -> None:
+        self._feedback = feedback
+        self._snapshots = snapshots
+
+    async def report(self, report: Report) -> list[Receipt]:
+        """Take one report."""
+        (answer,) = await self.report_each([report])
+        return _or_raise(answer)
+
+    async def report_each(
+        self, reports: Sequence[Report | BanditError]
+    ) -> list[list[Receipt] | BanditError]:
+        """Take each report; one that is refused already stays so."""
+        return await _each(
+            reports, self._feedback.report, self._snapshots, UnknownPolicy, UnknownArm
+        )
+
+
+class FreshCatalog:
+    """`routing.catalog.CatalogKeeper` in threads; what it changes is served before it answers."""
+
+    def __init__(
+        self,
+        keeper: CatalogKeeper,
+        catalog: Catalog,
+        snapshots: ServedSnapshots,
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._keeper = keeper
+        self._catalog = catalog
+        self._snapshots = snapshots
+        self._clock = clock
+
+    async def read(self, reading: Callable[[CatalogKeeper], Policy]) -> Described:
+        """The policy that `reading` gives."""
+        (described,) = await self.read_all(lambda keeper: [reading(keeper)])
+        return described
+
+    async def read_all(
+        self, reading: Callable[[CatalogKeeper], Sequence[Policy]]
+    ) -> list[Described]:
+        """The policies that `reading` gives."""
+
+        def blocking() -> list[Described]:
+            policies = reading(self._keeper)
+            versions = self._catalog.versions()
+            return [
+                Described(policy, versions[policy.id].learned, self._clock()) for policy in policies
+            ]
+
+        return await asyncio.to_thread(blocking)
+
+    async def change(self, changing: Callable[[CatalogKeeper], Policy]) -> Described:
+        """The policy after `changing` it; the caller's next request meets it changed."""
+        described = await self.read(changing)
+        await self._snapshots.refresh()
+        return described
+
+
+class FreshLearning:
+    """Shows the state that is served, beside what the database counts."""
+
+    def __init__(
+        self, catalog: Catalog, posteriors: PosteriorReader, snapshots: ServedSnapshots
+    ) -> None:
+        self._catalog = catalog
+        self._posteriors = posteriors
+        self._snapshots = snapshots
+
+    async def state(self, name: str) -> State:
+        """The state of a policy."""
+        policy_id = (await _known(name, self._snapshots)).policy.id
+        versions = await asyncio.to_thread(self._catalog.versions)
+        pending = await asyncio.to_thread(self._posteriors.pending, policy_id)
+        # Looked up again: a snapshot older than the count would show less than there is.
+        return state_of(
+            self._snapshots.get(name),
+            learned_version=versions[policy_id].learned,
+            pending=pending,
+        )
+
+
+async def _each(
+    asked: Sequence[_Asked | BanditError],
+    use_case: Callable[[Sequence[_Asked]], Awaitable[Sequence[_Answer | BanditError]]],
+    snapshots: ServedSnapshots,
+    *missing: type[BanditError],
+) -> list[_Answer | BanditError]:
+    """The use case's answers, asked again where something is `missing` that may be there by now."""
+    answers = await _where_open(asked, use_case)
+    again = [
+        position
+        for position, answer in enumerate(answers)
+        if isinstance(answer, missing) and not isinstance(asked[position], BanditError)
+    ]
+    if again and await snapshots.look_again():
+        second = await _where_open([asked[position] for position in again], use_case)
+        for position, answer in zip(again, second, strict=True):
+            answers[position] = answer
+    return answers
+
+
+async def _where_open(
+    asked: Sequence[_Asked | BanditError],
+    use_case: Callable[[Sequence[_Asked]], Awaitable[Sequence[_Answer | BanditError]]],
+) -> list[_Answer | BanditError]:
+    """The use case's answers; what is refused already keeps its refusal."""
+    open_ = [one for one in asked if not isinstance(one, BanditError)]
+    answers = iter(await use_case(open_) if open_ else [])
+    return [one if isinstance(one, BanditError) else next(answers) for one in asked]
+
+
+async def _known(name: str, snapshots: ServedSnapshots) -> Snapshot:
+    try:
+        return snapshots.get(name)
+    except UnknownPolicy:
+        await snapshots.look_again()
+        return snapshots.get(name)
+
+
+def _knows_arms(policy: Policy, answer: Answer) -> bool:
+    known = {arm.id for arm in policy.arms}
+    return all(arm_from_bits(bits) in known for bits in answer.recorded.decision.candidates["arm"])
+
+
+def _or_raise(answer: _Answer | BanditError) -> _Answer:
+    if isinstance(answer, BanditError):
+        raise answer
+    return answer

@@ -1,0 +1,162 @@
+"""The gRPC server: its life from the first bind to the end of the drain."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from bandit.wire import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    feedback_pb2,
+    feedback_pb2_grpc,
+    learning_pb2,
+    learning_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+)
+from services.logs import Outage, logger
+from services.router.catalog_servicer import CatalogServicer
+from services.router.compose import Parts, composed
+from services.router.interceptor import Calls
+from services.router.servicers import FeedbackServicer, LearningServicer, RouterServicer
+from services.settings import Settings
+
+SERVICES: Sequence[str] = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (router_pb2, "Router"),
+        (feedback_pb2, "Feedback"),
+        (catalog_pb2, "Catalog"),
+        (learning_pb2, "Learning"),
+    )
+)
+_READINESS_INTERVAL_S = 0.05
+_QUIET_S = 0.2  # for calls that had been sent when the drain began
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+_log = logger(__name__)
+
+
+class CannotListen(Exception):
+    """The address cannot be bound."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"cannot listen on {address}: it is in use, or not of this machine")
+
+
+async def serve(
+    settings: Settings,
+    *,
+    tell_ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """
+    Serve until SIGTERM or SIGINT, then drain.
+
+    tell_ready   called with the port once every service is ready
+    Raises CannotListen.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with composed(settings) as parts:
+        calls = Calls()
+        server = grpc.aio.server(
+            interceptors=[calls],
+            options=[
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # Two servers on one port would share its calls without a word.
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        readiness = _add_services(server, parts, settings)
+        port = _bound(server, settings)
+        await _set_all(readiness, _NOT_SERVING)
+        await server.start()
+        _log.info("listening", address=f"{settings.host}:{port}")
+        preparing = asyncio.create_task(_prepare(parts, readiness, lambda: tell_ready(port)))
+        await stopping.wait()
+        _log.info("draining")
+        preparing.cancel()
+        await asyncio.wait([preparing])
+        await _set_all(readiness, _NOT_SERVING)
+        await _drained(server, calls, settings.grace_s)
+    _log.info("stopped")
+
+
+def _add_services(
+    server: grpc.aio.Server, parts: Parts, settings: Settings
+) -> health.aio.HealthServicer:
+    most = settings.max_batch
+    router_pb2_grpc.add_RouterServicer_to_server(
+        RouterServicer(parts.router, max_batch=most), server
+    )
+    feedback_pb2_grpc.add_FeedbackServicer_to_server(
+        FeedbackServicer(parts.feedback, max_batch=most), server
+    )
+    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogServicer(parts.catalog), server)
+    learning_pb2_grpc.add_LearningServicer_to_server(LearningServicer(parts.learning), server)
+    readiness = health.aio.HealthServicer()  # "" serves from here on: the process answers
+    health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
+    names = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    return readiness
+
+
+def _bound(server: grpc.aio.Server, settings: Settings) -> int:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{host}:{settings.port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError:
+        raise CannotListen(address) from None
+    if port == 0:
+        raise CannotListen(address)
+    return port
+
+
+async def _prepare(
+    parts: Parts, readiness: health.aio.HealthServicer, tell_ready: Callable[[], None]
+) -> None:
+    """Become ready as soon as all is there: the encoder, the schema, the first snapshots."""
+    loading = asyncio.create_task(parts.encoder.load())
+    outage = Outage(_log, "waiting for the database")
+    while True:
+        try:
+            if await asyncio.to_thread(parts.is_migrated):
+                break
+            outage.began(RuntimeError("its schema is not this version's: run `migrate`"))
+        except Exception as error:
+            # Whatever is wrong with the database, it may be put right while we wait.
+            outage.began(error)
+        await asyncio.sleep(_READINESS_INTERVAL_S)
+    outage.ended()
+    while not parts.snapshots.is_loaded:
+        if not await parts.snapshots.refresh():
+            await asyncio.sleep(_READINESS_INTERVAL_S)
+    await loading
+    await _set_all(readiness, _SERVING)
+    _log.info("ready")
+    tell_ready()
+
+
+async def _set_all(readiness: health.aio.HealthServicer, status: int) -> None:
+    for service in SERVICES:
+        await readiness.set(service, status)
+
+
+async def _drained(server: grpc.aio.Server, calls: Calls, grace_s: float) -> None:
+    """Finish the calls under way; then streams that would never end, such as health's, are cut."""
+    stopping = asyncio.create_task(server.stop(grace_s))
+    await asyncio.wait([stopping], timeout=_QUIET_S)
+    idle = asyncio.create_task(calls.until_idle())
+    await asyncio.wait([stopping, idle], return_when=asyncio.FIRST_COMPLETED)
+    idle.cancel()
+    await server.stop(None)
+    await stopping

@@ -1,0 +1,78 @@
+"""What is called: each method translates in and calls, then translates out."""
+
+from typing import Any
+
+import grpc
+
+from bandit.wire import (
+    feedback_pb2,
+    feedback_pb2_grpc,
+    learning_pb2,
+    learning_pb2_grpc,
+    router_pb2,
+    router_pb2_grpc,
+)
+from services.router import translate
+from services.router.freshness import FreshFeedback, FreshLearning, FreshRouter
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RouterServicer(router_pb2_grpc.RouterServicer):
+    """`bandit.router.v1.Router`."""
+
+    def __init__(self, router: FreshRouter, *, max_batch: int) -> None:
+        self._router = router
+        self._max_batch = max_batch
+
+    async def Select(
+        self, request: router_pb2.SelectRequest, context: Context
+    ) -> router_pb2.SelectResponse:
+        answer = await self._router.select(translate.query(request))
+        return translate.select_response(answer, explain=request.explain)
+
+    async def BatchSelect(
+        self, request: router_pb2.BatchSelectRequest, context: Context
+    ) -> router_pb2.BatchSelectResponse:
+        queries = translate.queries(request, most=self._max_batch)
+        return translate.batch_select_response(request, await self._router.select_each(queries))
+
+    async def Preview(
+        self, request: router_pb2.PreviewRequest, context: Context
+    ) -> router_pb2.PreviewResponse:
+        answer = await self._router.preview(translate.preview_query(request))
+        return translate.preview_response(answer)
+
+
+class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
+    """`bandit.router.v1.Feedback`."""
+
+    def __init__(self, feedback: FreshFeedback, *, max_batch: int) -> None:
+        self._feedback = feedback
+        self._max_batch = max_batch
+
+    async def Report(
+        self, request: feedback_pb2.ReportRequest, context: Context
+    ) -> feedback_pb2.ReportResponse:
+        report = translate.report(request, source=translate.source(context))
+        return translate.report_response(await self._feedback.report(report))
+
+    async def BatchReport(
+        self, request: feedback_pb2.BatchReportRequest, context: Context
+    ) -> feedback_pb2.BatchReportResponse:
+        source = translate.source(context)
+        reports = translate.reports(request, source=source, most=self._max_batch)
+        return translate.batch_report_response(await self._feedback.report_each(reports))
+
+
+class LearningServicer(learning_pb2_grpc.LearningServicer):
+    """`bandit.router.v1.Learning`."""
+
+    def __init__(self, learning: FreshLearning) -> None:
+        self._learning = learning
+
+    async def GetState(
+        self, request: learning_pb2.GetStateRequest, context: Context
+    ) -> learning_pb2.GetStateResponse:
+        state = await self._learning.state(translate.policy_name(request))
+        return translate.get_state_response(state)

@@ -1,0 +1,265 @@
+"""What this process serves: the newest state that could be read, swapped in whole."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+
+from bandit.domain.errors import BanditError, Unavailable, UnknownPolicy
+from bandit.domain.policy import Policy, PolicyId
+from bandit.features.schema import schema_of
+from bandit.routing.ports import Catalog, Cell, PosteriorReader, Versions
+from bandit.routing.snapshot import Snapshot, snapshot_of
+from services.logs import Outage, logger
+
+AGEING_INTERVAL = timedelta(minutes=1)
+LOOK_AGAIN_S = 0.1  # at most one look per this time, however many unknown names are asked for
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """
+    A policy as it was last read.
+
+    versions   what the database counted then
+    aged_at    when all its cells were last brought to their age
+    """
+
+    policy: Policy
+    snapshot: Snapshot
+    versions: Versions
+    aged_at: datetime
+
+
+class ServedSnapshots:
+    """
+    Implements `routing.router.Snapshots` and `routing.feedback.Policies`.
+
+    Reads happen in a thread, swaps on the event loop; what was handed out never changes.  When a
+    refresh fails, what is held is served on.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        posteriors: PosteriorReader,
+        *,
+        clock: Callable[[], datetime],
+        poll_interval_s: float,
+    ) -> None:
+        self._catalog = catalog
+        self._posteriors = posteriors
+        self._clock = clock
+        self._poll_interval_s = poll_interval_s
+        self._held: Mapping[PolicyId, _Held] = {}
+        self._by_name: Mapping[str, _Held] = MappingProxyType({})
+        self._is_loaded = False
+        self._running = asyncio.Lock()
+        self._queued: asyncio.Task[bool] | None = None
+        self._woken = asyncio.Event()
+        self._look: asyncio.Task[bool] | None = None
+        self._looked_at = 0.0
+        self._outage = Outage(_log, "reading policies and what was learned")
+        self._policy_outages: dict[PolicyId, Outage] = {}
+        self._faults: dict[tuple[PolicyId, Cell], str] = {}
+
+    # What is served
+
+    def get(self, policy: str) -> Snapshot:
+        """The current snapshot of a policy; `UnknownPolicy` where it is archived too."""
+        held = self._by_name.get(policy)
+        if held is None and not self._is_loaded:
+            raise Unavailable("the service is starting")
+        if held is None or held.policy.is_archived:
+            raise UnknownPolicy(policy)
+        return held.snapshot
+
+    def policy(self, name: str) -> Policy:
+        """The policy of that name, archived ones too: their outcomes are still taken."""
+        held = self._by_name.get(name)
+        if held is None and not self._is_loaded:
+            raise Unavailable("the service is starting")
+        if held is None:
+            raise UnknownPolicy(name)
+        return held.policy
+
+    # Keeping up
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is anything to serve from."""
+        return self._is_loaded
+
+    def wake(self) -> None:
+        """Something changed: do not wait for the next poll."""
+        self._woken.set()
+
+    async def keep_fresh(self) -> None:
+        """Refresh at every poll and whenever woken, for ever."""
+        while True:
+            self._woken.clear()
+            await self.refresh()
+            try:
+                await asyncio.wait_for(self._woken.wait(), self._poll_interval_s)
+            except TimeoutError:
+                continue
+
+    def refresh(self) -> Awaitable[bool]:
+        """
+        Wait for a refresh that begins after this call; whether it succeeded.
+
+        Callers that come while one is under way share the next one.
+        """
+        if self._queued is None:
+            self._queued = asyncio.create_task(self._next_refresh())
+        return asyncio.shield(self._queued)
+
+    async def look_again(self) -> bool:
+        """
+        Refresh because something was not found; whether it succeeded.
+
+        All who miss something within `LOOK_AGAIN_S` share one look, which begins after their call.
+        """
+        if self._look is None:
+            self._look = asyncio.create_task(self._next_look())
+        return await asyncio.shield(self._look)
+
+    async def _next_look(self) -> bool:
+        await asyncio.sleep(self._looked_at + LOOK_AGAIN_S - time.monotonic())
+        self._looked_at, self._look = time.monotonic(), None
+        return await self.refresh()
+
+    async def _next_refresh(self) -> bool:
+        async with self._running:
+            self._queued = None
+            try:
+                held = await asyncio.to_thread(self._read, self._held)
+            except Exception as error:
+                # Whatever it is, what is held is served on, and the next poll tries again.
+                self._outage.began(error, with_stack=not isinstance(error, BanditError))
+                return False
+            self._outage.ended()
+            self._is_loaded = True
+            if held is not self._held:
+                self._held = held
+                self._by_name = MappingProxyType({each.policy.name: each for each in held.values()})
+                self._tell_faults()
+            return True
+
+    def _read(self, held: Mapping[PolicyId, _Held]) -> Mapping[PolicyId, _Held]:
+        """The successor of what is held; blocks."""
+        now = self._clock()
+        counted = self._catalog.versions()
+        policies = self._changed_policies(held, counted)
+        successors = dict(held)
+        for policy_id in set(held) - set(counted):
+            del successors[policy_id]
+        for policy_id, versions in counted.items():
+            before = held.get(policy_id)
+            policy = policies.get(policy_id) or (before.policy if before is not None else None)
+            if policy is None:
+                continue  # made since the policies were listed: the next poll finds it
+            if (
+                before is not None
+                and policy is before.policy
+                and _is_current(before, versions, now)
+            ):
+                continue
+            outage = self._policy_outages.setdefault(
+                policy_id, Outage(_log, f"reading policy {policy.name!r}")
+            )
+            try:
+                successors[policy_id] = self._read_policy(policy, before, now)
+            except Unavailable:
+                raise
+            except Exception as error:
+                # One policy that cannot be read must not keep the others old.
+                outage.began(error, with_stack=True)
+            else:
+                outage.ended()
+        return held if successors == held else successors
+
+    def _changed_policies(
+        self, held: Mapping[PolicyId, _Held], counted: Mapping[PolicyId, Versions]
+    ) -> dict[PolicyId, Policy]:
+        changed = {
+            policy_id
+            for policy_id, versions in counted.items()
+            if policy_id not in held or held[policy_id].versions.policy != versions.policy
+        }
+        if not changed:
+            return {}
+        if len(changed) == 1 and changed <= set(held):
+            name = held[next(iter(changed))].policy.name
+            return {policy.id: policy for policy in (self._catalog.get(name),)}
+        return {policy.id: policy for policy in self._catalog.list() if policy.id in changed}
+
+    def _read_policy(self, policy: Policy, before: _Held | None, now: datetime) -> _Held:
+        previous = before.snapshot if before is not None else None
+        aged_at = before.aged_at if before is not None else now
+        known: dict[Cell, int] = {}
+        if previous is not None and _priors_changed(previous, policy, now):
+            previous = None  # what is held was made with other priors: all is made anew
+        if previous is not None:
+            known = {cell: learned.version for cell, learned in previous.cells.items()}
+        if _ages(policy) and now - aged_at >= AGEING_INTERVAL:
+            known, aged_at = {}, now
+        learned_version, changed = self._posteriors.learned(
+            policy.id, schema_of(policy.settings.context).id, known=known
+        )
+        snapshot = snapshot_of(
+            policy, learned_version=learned_version, changed=changed, previous=previous, now=now
+        )
+        return _Held(policy, snapshot, Versions(policy.version, learned_version), aged_at)
+
+    def _tell_faults(self) -> None:
+        faults = {
+            (held.policy.id, cell): learned.fault
+            for held in self._held.values()
+            for cell, learned in held.snapshot.cells.items()
+            if learned.fault
+        }
+        for (policy_id, cell), fault in faults.items():
+            if self._faults.get((policy_id, cell)) != fault:
+                policy = self._held[policy_id].policy
+                _log.error(
+                    "learned state cannot be used, serving without it",
+                    policy=policy.name,
+                    arm=policy.arm(cell[0]).name,
+                    objective=cell[1].label,
+                    fault=fault,
+                )
+        self._faults = faults
+
+
+def _is_current(held: _Held, versions: Versions, now: datetime) -> bool:
+    """Whether neither a change nor the time that passed asks for another snapshot."""
+    if held.versions != versions:
+        return False
+    if _ages(held.policy) and now - held.aged_at >= AGEING_INTERVAL:
+        return False
+    return not any(
+        held.snapshot.as_of < version.valid_from <= now
+        for arm in held.policy.present_arms
+        for version in arm.prices
+    )
+
+
+def _ages(policy: Policy) -> bool:
+    return bool(policy.settings.half_life_hours)
+
+
+def _priors_changed(previous: Snapshot, policy: Policy, now: datetime) -> bool:
+    """Whether an arm got its first price (or lost it): the prior of its cost is then another."""
+    had_price = {
+        arm.id: price is not None for arm, price in zip(previous.arms, previous.prices, strict=True)
+    }
+    return any(
+        had_price.get(arm.id, has_price) != has_price
+        for arm in policy.present_arms
+        for has_price in (arm.price_at(now) is not None,)
+    )

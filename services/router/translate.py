@@ -1,0 +1,299 @@
+"""Between messages and the domain: deciding, reporting and showing what was learned."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import grpc
+import numpy as np
+
+from bandit.domain.arm import checked_name
+from bandit.domain.decision import Decision, DecisionId, arm_from_bits
+from bandit.domain.errors import BanditError, InvalidInput, TooLarge
+from bandit.domain.objective import Objective
+from bandit.domain.outcome import DEFAULT_SOURCE, Disposition, Receipt, Report
+from bandit.domain.policy import Policy
+from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
+from bandit.domain.query import Query
+from bandit.policies.eligibility import Removal
+from bandit.routing.router import Answer
+from bandit.wire import catalog_pb2, feedback_pb2, learning_pb2, router_pb2
+from services.router import translate_catalog as catalog
+from services.router.state import HeadState, State
+from services.router.status import status_of
+from services.router.translate_fields import moment, moved, present, timestamp, uuid_of
+
+SOURCE_METADATA = "bandit-source"
+
+_DISPOSITIONS = {
+    Disposition.ACCEPTED: feedback_pb2.DISPOSITION_ACCEPTED,
+    Disposition.DUPLICATE: feedback_pb2.DISPOSITION_DUPLICATE,
+    Disposition.CORRECTED: feedback_pb2.DISPOSITION_CORRECTED,
+    Disposition.IGNORED: feedback_pb2.DISPOSITION_IGNORED,
+}
+_ESTIMATES = {
+    Objective.QUALITY: "quality",
+    Objective.COST: "cost_usd",
+    Objective.LATENCY: "latency_ms",
+}
+
+_Request = TypeVar("_Request")
+_Value = TypeVar("_Value")
+
+
+# Deciding
+
+
+def query(request: router_pb2.SelectRequest) -> Query:
+    """What is asked; `InvalidInput` names the field."""
+    kind = request.WhichOneof("query")
+    allow_arms, deny_arms = tuple(request.allow_arms), tuple(request.deny_arms)
+    for field, names in (("allow_arms", allow_arms), ("deny_arms", deny_arms)):
+        for position, name in enumerate(names):
+            checked_name(f"{field}[{position}]", name)
+    return Query(
+        policy=checked_name("policy", request.policy),
+        text=request.text if kind == "text" else None,
+        vector=np.array(request.vector.values, np.float64) if kind == "vector" else None,
+        features=dict(request.features),
+        tradeoff=_tradeoff(request),
+        allow_arms=allow_arms,
+        deny_arms=deny_arms,
+        max_cost_usd=present(request, "max_cost_usd"),
+        max_latency_ms=present(request, "max_latency_ms"),
+        min_quality=present(request, "min_quality"),
+        input_tokens=present(request, "input_tokens"),
+        max_output_tokens=present(request, "max_output_tokens"),
+        decision_id=uuid_of("decision_id", request.decision_id) if request.decision_id else None,
+        labels=dict(request.labels),
+        explain=request.explain,
+        fingerprint=fingerprint(request),
+    )
+
+
+def queries(request: router_pb2.BatchSelectRequest, *, most: int) -> list[Query | BanditError]:
+    """What is asked, item by item."""
+    return _each(request.requests, query, most=most)
+
+
+def preview_query(request: router_pb2.PreviewRequest) -> Query:
+    """What would be asked; its fields lie under `request`."""
+    with moved("", "request."):
+        return query(request.request)
+
+
+def fingerprint(request: router_pb2.SelectRequest) -> bytes:
+    """Hash of everything in a request but its id: tells a repetition from another request."""
+    anonymous = router_pb2.SelectRequest()
+    anonymous.CopyFrom(request)
+    anonymous.ClearField("decision_id")
+    return hashlib.sha256(anonymous.SerializeToString(deterministic=True)).digest()
+
+
+def select_response(answer: Answer, *, explain: bool) -> router_pb2.SelectResponse:
+    """The answer to a `Select`, the same whether it was made now or read from the log."""
+    decision = answer.recorded.decision
+    response = _choice(decision, answer.policy, explain=explain)
+    response.decision_id = str(decision.id)
+    response.durable = answer.recorded.durable
+    response.replayed = answer.recorded.replayed
+    return response
+
+
+def preview_response(answer: Answer) -> router_pb2.PreviewResponse:
+    """What a `Select` would answer: explained, without an id, not durable."""
+    response = _choice(answer.recorded.decision, answer.policy, explain=True)
+    return router_pb2.PreviewResponse(response=response)
+
+
+def batch_select_response(
+    request: router_pb2.BatchSelectRequest, answers: Sequence[Answer | BanditError]
+) -> router_pb2.BatchSelectResponse:
+    """One item per request: its answer, or the error that it alone has."""
+    return router_pb2.BatchSelectResponse(
+        items=[
+            router_pb2.BatchSelectItem(error=status_of(answer))
+            if isinstance(answer, BanditError)
+            else router_pb2.BatchSelectItem(response=select_response(answer, explain=asked.explain))
+            for asked, answer in zip(request.requests, answers, strict=True)
+        ]
+    )
+
+
+def _tradeoff(request: router_pb2.SelectRequest) -> Tradeoff | None:
+    match request.WhichOneof("tradeoff"):
+        case "preference":
+            return preference(request.preference)
+        case "willingness_to_pay_usd":
+            return WillingnessToPay(usd=request.willingness_to_pay_usd)
+        case _:
+            return None
+
+
+def preference(message: catalog_pb2.Preference) -> Preference:
+    """The weights; errors lie under `preference`."""
+    return Preference(quality=message.quality, cost=message.cost, latency=message.latency)
+
+
+def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.SelectResponse:
+    names = {arm.id: arm.name for arm in policy.arms}
+    learned = policy.settings.objectives
+    arms = [arm_from_bits(bits) for bits in decision.candidates["arm"]]
+    eligible = decision.candidates["removed_by"] == Removal.NONE
+    chosen = decision.candidates[arms.index(decision.arm_id)]
+    response = router_pb2.SelectResponse(
+        arm=names[decision.arm_id],
+        propensity=decision.propensity,
+        predicted=_predicted(chosen, learned),
+        ranked=[names[arm] for arm, kept in zip(arms, eligible, strict=True) if kept],
+        policy_version=decision.policy_version,
+        snapshot_version=decision.snapshot_version,
+    )
+    if explain:
+        response.candidates.extend(
+            router_pb2.Candidate(
+                arm=names[arm],
+                predicted=_predicted(row, learned),
+                utility=float(row["utility"]),
+                propensity=float(row["propensity"]),
+                removed_by=Removal(int(row["removed_by"])).label,
+            )
+            for arm, row in zip(arms, decision.candidates, strict=True)
+        )
+    return response
+
+
+def _predicted(row: np.void, learned: Sequence[Objective]) -> router_pb2.Predicted:
+    predicted = router_pb2.Predicted()
+    for objective in learned:
+        estimate = getattr(predicted, _ESTIMATES[objective])
+        estimate.mean = float(row["mean"][objective])
+        estimate.deviation = float(row["deviation"][objective])
+    return predicted
+
+
+# Reporting
+
+
+def source(context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """Who calls, by the caller's own word."""
+    for key, value in context.invocation_metadata() or ():
+        if key == SOURCE_METADATA:
+            return checked_name(SOURCE_METADATA, str(value))
+    return DEFAULT_SOURCE
+
+
+def report(request: feedback_pb2.ReportRequest, *, source: str) -> Report:
+    """What came back; `InvalidInput` names the field."""
+    return Report(
+        policy=checked_name("policy", request.policy),
+        decision_id=DecisionId(uuid_of("decision_id", request.decision_id)),
+        arm=checked_name("arm", request.arm),
+        quality=present(request, "quality"),
+        cost_usd=present(request, "cost_usd"),
+        latency_ms=present(request, "latency_ms"),
+        output_tokens=present(request, "output_tokens"),
+        failed=request.failed,
+        sequence=request.sequence,
+        observed_at=moment(request, "observed_at"),
+        dry_run=request.dry_run,
+        source=source,
+    )
+
+
+def reports(
+    request: feedback_pb2.BatchReportRequest, *, source: str, most: int
+) -> list[Report | BanditError]:
+    """What came back, item by item."""
+    return _each(request.requests, lambda one: report(one, source=source), most=most)
+
+
+def report_response(receipts: Sequence[Receipt]) -> feedback_pb2.ReportResponse:
+    """What became of each value, in the order of the objectives."""
+    return feedback_pb2.ReportResponse(
+        heads=[
+            feedback_pb2.HeadResult(
+                objective=catalog.OBJECTIVES[receipt.objective],
+                disposition=_DISPOSITIONS[receipt.disposition],
+                reason=receipt.reason,
+            )
+            for receipt in sorted(receipts, key=lambda receipt: receipt.objective)
+        ]
+    )
+
+
+def batch_report_response(
+    answers: Sequence[Sequence[Receipt] | BanditError],
+) -> feedback_pb2.BatchReportResponse:
+    """One item per report: what became of it, or the error that it alone has."""
+    return feedback_pb2.BatchReportResponse(
+        items=[
+            feedback_pb2.BatchReportItem(error=status_of(answer))
+            if isinstance(answer, BanditError)
+            else feedback_pb2.BatchReportItem(response=report_response(answer))
+            for answer in answers
+        ]
+    )
+
+
+# Showing what was learned
+
+
+def policy_name(request: learning_pb2.GetStateRequest) -> str:
+    """The policy whose state is asked for."""
+    return checked_name("policy", request.policy)
+
+
+def get_state_response(state: State) -> learning_pb2.GetStateResponse:
+    """What is believed about a policy's arms."""
+    snapshot = state.snapshot
+    message = learning_pb2.LearningState(
+        policy=snapshot.policy.name,
+        policy_version=snapshot.policy.version,
+        learned_version=state.learned_version,
+        snapshot_version=snapshot.learned_version,
+        as_of=timestamp(snapshot.as_of),
+        pending_outcomes=state.pending,
+    )
+    for position, arm in enumerate(snapshot.arms):
+        price = snapshot.prices[position]
+        message.arms.add(
+            arm=arm.name,
+            status=catalog.ARM_STATUSES[arm.status],
+            price=None if price is None else catalog.price_message(price),
+            heads=[_head(head) for head in state.heads[position]],
+        )
+    return learning_pb2.GetStateResponse(state=message)
+
+
+def _head(head: HeadState) -> learning_pb2.HeadState:
+    return learning_pb2.HeadState(
+        objective=catalog.OBJECTIVES[head.objective],
+        observations=head.learned.observations,
+        weight=max(head.learned.posterior.weight, 0.0),
+        mean=head.mean,
+        deviation=head.deviation,
+        version=head.learned.version,
+        fault=head.learned.fault,
+    )
+
+
+# Batches
+
+
+def _each(
+    requests: Sequence[_Request], read: Callable[[_Request], _Value], *, most: int
+) -> list[_Value | BanditError]:
+    """Every item read, or what is wrong with it; a batch that is empty or too long is refused."""
+    if not requests:
+        raise InvalidInput("requests", "must bring at least one")
+    if len(requests) > most:
+        raise TooLarge("requests", limit=most, actual=len(requests))
+
+    def item(request: _Request) -> _Value | BanditError:
+        try:
+            return read(request)
+        except BanditError as error:
+            return error
+
+    return [item(request) for request in requests]

@@ -1,0 +1,178 @@
+"""What an operator may set: by argument, environment variable or TOML file."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ENV_PREFIX = "BANDIT_"
+CONFIG_VARIABLE = "BANDIT_CONFIG"
+DEFAULT_FILE = Path("bandit-router.toml")
+MASK = "********"
+
+
+class BadSettings(Exception):
+    """A setting that cannot be used; the message names its key, what is allowed and its source."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveSetting:
+    """
+    One setting as it is in force.
+
+    value   as text, secrets masked
+    source  "argument", the environment variable's name, the file's path, or "default"
+    """
+
+    key: str
+    value: str
+    source: str
+
+
+def _setting(default: object, allowed: str, **limits: Any) -> Any:
+    """A field with the words that tell an operator what it takes."""
+    return Field(default=default, description=allowed, **limits)
+
+
+class Settings(BaseSettings):
+    """
+    Every setting of every process; the description of a field says what is allowed.
+
+    An explicit argument wins over the environment (`BANDIT_PORT`), that over the TOML file
+    (`port = 50051`; its path is `BANDIT_CONFIG`, else `bandit-router.toml` if there is one), and
+    that over the default.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True
+    )
+
+    database_url: SecretStr | None = _setting(
+        None, "a postgresql:// URL; absent: `up` starts a Postgres of its own"
+    )
+    host: str = _setting("127.0.0.1", "an address to listen on", min_length=1)
+    port: int = _setting(50051, "from 0 to 65535; 0: any free port", ge=0, le=65535)
+    data_dir: Path | None = _setting(
+        None, "a folder for the Postgres that `up` starts; absent: a temporary one"
+    )
+    poll_interval_ms: int = _setting(500, "from 10 to 60000", ge=10, le=60_000)
+    learner_interval_ms: int = _setting(50, "from 1 to 60000", ge=1, le=60_000)
+    max_message_bytes: int = _setting(
+        4 * 1024 * 1024, "from 65536 to 268435456", ge=65_536, le=268_435_456
+    )
+    max_batch: int = _setting(256, "from 1 to 65536", ge=1, le=65_536)
+    log_format: Literal["console", "json"] = _setting("console", "console or json")
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "debug, info, warning or error"
+    )
+    grace_s: float = _setting(5.0, "from 0 to 600 seconds", ge=0, le=600, allow_inf_nan=False)
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(
+            ("postgresql://", "postgres://")
+        ):
+            raise ValueError("not a postgresql:// URL")
+        return url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file."""
+        file = TomlConfigSettingsSource(settings_cls, toml_file=_config_file())
+        return init_settings, env_settings, file
+
+    @classmethod
+    def load(cls, **explicit: object) -> Self:
+        """The settings in force; an argument of None counts as not given.  Raises BadSettings."""
+        given = {key: value for key, value in explicit.items() if value is not None}
+        origins = _origins(given)
+        try:
+            return cls(**cast("dict[str, Any]", given))
+        except ValidationError as error:
+            raise _bad_settings(error, origins) from None
+
+    @classmethod
+    def effective(cls, **explicit: object) -> list[EffectiveSetting]:
+        """Every setting in force with where it came from.  Raises BadSettings."""
+        given = {key: value for key, value in explicit.items() if value is not None}
+        settings = cls.load(**given)
+        origins = _origins(given)
+        return [
+            EffectiveSetting(key, _shown(getattr(settings, key)), origins.get(key, "default"))
+            for key in cls.model_fields
+        ]
+
+    @property
+    def database_dsn(self) -> str:
+        """The database's URL, secrets and all.  Raises BadSettings where none is set."""
+        if self.database_url is None:
+            raise BadSettings(
+                "database_url",
+                f"database_url: must be set, for example by {ENV_PREFIX}DATABASE_URL",
+            )
+        return self.database_url.get_secret_value()
+
+
+def _config_file() -> Path | None:
+    """The TOML file to read, if any."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        if not Path(named).is_file():
+            raise BadSettings(CONFIG_VARIABLE, f"{CONFIG_VARIABLE}: there is no file {named}")
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def _origins(explicit: Mapping[str, object]) -> dict[str, str]:
+    """Where each key that is set anywhere takes its value from."""
+    file = _config_file()
+    origins: dict[str, str] = {}
+    try:
+        in_file = TomlConfigSettingsSource(Settings, toml_file=file)() if file is not None else {}
+    except ValueError as error:  # the parser's error, for its syntax or its encoding
+        raise BadSettings(str(file), f"{file}: is not a TOML file: {error}") from None
+    origins |= dict.fromkeys(in_file, str(file))
+    origins |= {key: f"{ENV_PREFIX}{key.upper()}" for key in EnvSettingsSource(Settings)()}
+    origins |= dict.fromkeys(explicit, "argument")
+    return origins
+
+
+def _bad_settings(error: ValidationError, origins: Mapping[str, str]) -> BadSettings:
+    problem = error.errors()[0]
+    key = str(problem["loc"][0])
+    origin = origins.get(key, "default")
+    field = Settings.model_fields.get(key)
+    if field is None:
+        known = ", ".join(sorted(Settings.model_fields))
+        return BadSettings(key, f"{key} (from {origin}): is no setting; they are {known}")
+    # The value of a secret is told to nobody, and a URL may hold a password.
+    got = "" if key == "database_url" else f", not {problem['input']!r}"
+    return BadSettings(key, f"{key} (from {origin}): must be {field.description}{got}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return MASK
+    return "" if value is None else str(value)

@@ -1,0 +1,248 @@
+"""What `up` runs, as one: Postgres, a router and a learner, started and ended together."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from bandit.store.postgres.embedded import EmbeddedPostgres, PostgresStartFailed
+from services.child import SUPERVISED
+from services.interrupts import Interrupts
+from services.logs import Outage, logger
+from services.settings import Settings
+
+START_TIMEOUT_S = 60.0
+SHORTEST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 5.0
+_STEADY_S = 10.0  # a child that lived so long is restarted without a pause that grew before
+_WATCH_INTERVAL_S = 0.2
+_POSTGRES_INTERVAL_S = 1.0
+_END_ALLOWANCE_S = 3.0  # beyond the grace that a child takes itself
+
+_log = logger(__name__)
+_PROJECT = Path(__file__).resolve().parents[1]
+
+
+class StackStartFailed(Exception):
+    """Why the service did not start."""
+
+
+class ChildProcess:
+    """
+    A process of ours in a session of its own, so that a terminal's Ctrl-C is for us alone.
+
+    It ends by itself when we do, since its standard input ends then; see `services/child.py`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.started_at = time.monotonic()
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
+            # -P: what lies in the current folder is not what we mean.
+            [sys.executable, "-P", "-m", f"services.{name}", SUPERVISED],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": _search_path()},
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process.poll() is None
+
+    def order(self, orders: bytes) -> None:
+        """Tell the process the settings to use."""
+        assert self._process.stdin is not None  # noqa: S101 - as asked for above
+        try:
+            self._process.stdin.write(orders + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # it is dead: whoever waits for it finds out
+
+    def readiness(self, *, within_s: float) -> dict[str, int]:
+        """What the process tells when it is ready."""
+        assert self._process.stdout is not None  # noqa: S101 - as asked for above
+        readable, _, _ = select.select([self._process.stdout], [], [], within_s)
+        if not readable:
+            raise StackStartFailed(f"the {self.name} is not ready after {within_s:.0f} s")
+        line = self._process.stdout.readline()
+        if not line:
+            status = self._process.wait()
+            raise StackStartFailed(f"the {self.name} ended with status {status}")
+        facts: dict[str, int] = json.loads(line)
+        return facts
+
+    def stop(self, *, within_s: float) -> None:
+        """End the process in good order, or else without."""
+        if self.is_running():
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _search_path() -> str:
+    """Where a child finds this project, and what else this process was told."""
+    told = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(_PROJECT), *([told] if told else [])])
+
+
+class Stack:
+    """
+    A running service.
+
+    target         "host:port" of the router
+    database_url   of the Postgres in use
+    """
+
+    target: str
+    database_url: str
+
+    def __init__(self, settings: Settings, interrupts: Interrupts) -> None:
+        self._settings = settings
+        self._interrupts = interrupts
+        self._postgres: EmbeddedPostgres | None = None
+        self._children: dict[str, ChildProcess] = {}
+        self._orders = b""
+        self._watching: threading.Thread | None = None
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+
+    @classmethod
+    @contextmanager
+    def start(cls, settings: Settings, *, durable: bool = True) -> Iterator["Stack"]:
+        """
+        A service that is ready, ended with the block: router, then learner, then Postgres.
+
+        In the main thread SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the block, once.
+        durable  False: the Postgres of our own does not wait for the disk (for tests)
+        Raises StackStartFailed, or `Unavailable` where the settings' database is away.
+        """
+        interrupts = Interrupts()
+        with interrupts.watched():
+            stack = cls(settings, interrupts)
+            try:
+                stack._start(durable=durable)
+                yield stack
+            finally:
+                interrupts.ignore()
+                stack._stop()
+
+    def wait(self) -> None:
+        """Wait until the process is told to end: for a KeyboardInterrupt."""
+        while True:
+            signal.pause()
+
+    def pids(self) -> dict[str, int]:
+        """The id of each child's process, by its name."""
+        with self._lock:
+            return {name: child.pid for name, child in self._children.items()}
+
+    def _start(self, *, durable: bool) -> None:
+        # The children compile their kernels while Postgres starts.
+        for name in ("router", "learner"):
+            with self._interrupts.held():
+                self._children[name] = ChildProcess(name)
+        self.database_url = self._database(durable=durable)
+        # Imported here: the children's start should not wait for it.
+        from migrations.upgrade import upgrade
+
+        upgrade(self.database_url)
+        self._orders = self._settings_line(self._settings.port)
+        for child in self._children.values():
+            child.order(self._orders)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        facts = {
+            name: child.readiness(within_s=max(0.0, deadline - time.monotonic()))
+            for name, child in self._children.items()
+        }
+        port = facts["router"]["port"]
+        self._orders = self._settings_line(port)  # a router started again keeps its port
+        self.target = f"{self._settings.host}:{port}"
+        with self._interrupts.held():
+            self._watching = threading.Thread(target=self._watch, name="supervisor", daemon=True)
+            self._watching.start()
+
+    def _database(self, *, durable: bool) -> str:
+        if self._settings.database_url is not None:
+            return self._settings.database_dsn
+        try:
+            self._postgres = EmbeddedPostgres.start(self._settings.data_dir, durable=durable)
+        except PostgresStartFailed as error:
+            raise StackStartFailed(str(error)) from error
+        return self._postgres.url
+
+    def _settings_line(self, port: int) -> bytes:
+        orders: dict[str, Any] = self._settings.model_dump(mode="json")
+        return json.dumps(orders | {"port": port, "database_url": self.database_url}).encode()
+
+    # While it runs
+
+    def _watch(self) -> None:
+        """Start again what died."""
+        pauses = dict.fromkeys(self._children, SHORTEST_PAUSE_S)
+        due: dict[str, float] = {}
+        postgres_at = time.monotonic()
+        outage = Outage(_log, "restarting Postgres")
+        while not self._ending.wait(_WATCH_INTERVAL_S):
+            now = time.monotonic()
+            for name, child in list(self._children.items()):
+                if child.is_running():
+                    if now - child.started_at > _STEADY_S:
+                        pauses[name] = SHORTEST_PAUSE_S
+                elif name not in due:
+                    _log.error("a process died and is started again", died=name, pid=child.pid)
+                    due[name] = now + pauses[name]
+                    pauses[name] = min(2 * pauses[name], LONGEST_PAUSE_S)
+                elif now >= due[name]:
+                    del due[name]
+                    self._start_again(name)
+            if self._postgres is not None and now - postgres_at >= _POSTGRES_INTERVAL_S:
+                postgres_at = now
+                try:
+                    if not self._postgres.is_running():
+                        _log.error("Postgres died and is started again")
+                        self._postgres.restart_now()
+                    outage.ended()
+                except PostgresStartFailed as error:
+                    outage.began(error)
+
+    def _start_again(self, name: str) -> None:
+        with self._lock:
+            if self._ending.is_set():
+                return
+            self._children[name].stop(within_s=0.0)
+            self._children[name] = ChildProcess(name)
+            self._children[name].order(self._orders)
+
+    # At the end
+
+    def _stop(self) -> None:
+        self._ending.set()
+        if self._watching is not None:
+            self._watching.join()
+        within_s = self._settings.grace_s + _END_ALLOWANCE_S
+        with ExitStack() as ending:  # in the reverse of this order, whatever fails
+            if self._postgres is not None:
+                ending.callback(self._postgres.stop)
+            for name in ("learner", "router"):
+                if name in self._children:
+                    ending.callback(self._children[name].stop, within_s=within_s)

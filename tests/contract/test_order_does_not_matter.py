@@ -1,0 +1,142 @@
+"""What is learned depends on which outcomes came in, and not on how: in both stores."""
+
+import asyncio
+import random
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bandit.domain.objective import HEADS, Objective
+from bandit.domain.policy import PolicySettings
+from bandit.features.schema import schema_of
+from bandit.learning.decay import as_of
+from bandit.routing.learner import fold_due
+from bandit.store.postgres.catalog import PostgresCatalog
+from bandit.store.postgres.decisions import PostgresDecisionLog
+from bandit.store.postgres.engine import make_engine
+from bandit.store.postgres.learning import PostgresLearning
+from bandit.store.postgres.outcomes import PostgresOutcomeLog
+from bandit.store.postgres.posteriors import PostgresPosteriors
+from tests.builders import A_CONTEXT, NOW, a_decision, a_policy, an_outcome
+from tests.contract.conftest import Store, in_memory
+
+HALF_LIFE_HOURS = {Objective.LATENCY: 24.0}
+LATER = NOW + timedelta(days=1)
+DECISIONS = 6
+
+outcome_values = st.dictionaries(
+    st.tuples(
+        st.integers(0, DECISIONS - 1),
+        st.sampled_from(HEADS),
+        st.sampled_from(["judge", "user"]),
+        st.integers(0, 3),
+    ),
+    st.floats(1e-6, 1.0),
+    min_size=1,
+    max_size=30,
+)
+
+
+async def learned(store: Store, values, rng: random.Random, *, is_orderly: bool):
+    """The sums after these outcomes, sent in order at once or in any way, and folded."""
+    kept = PolicySettings(context=A_CONTEXT, half_life_hours=HALF_LIFE_HOURS)
+    policy = store.with_policy(a_policy(settings=kept))
+    decisions = [_decision(policy, number) for number in range(DECISIONS)]
+    await store.decisions.record(decisions)
+    rows = [
+        an_outcome(decisions[number], head, source=source, sequence=sequence, value=value)
+        for (number, head, source, sequence), value in sorted(values.items())
+    ]
+    batches = [rows] if is_orderly else _batches(rows, rng)
+    for batch in batches:
+        await store.outcomes.append(policy.id, batch)
+        if not is_orderly and rng.random() < 0.5:
+            fold_due(store.learning, policy, now=LATER, limit=rng.randint(1, 5))
+    while store.posteriors.pending(policy.id):
+        fold_due(store.learning, policy, now=LATER)
+    schema = schema_of(policy.settings.context)
+    _, cells = store.posteriors.learned(policy.id, schema.id, known={})
+    positions = {arm.id: position for position, arm in enumerate(policy.arms)}
+    return {
+        (positions[arm_id], head): (
+            held.observations,
+            as_of(held.sums, LATER, half_life_hours=HALF_LIFE_HOURS.get(head)).values,
+        )
+        for (arm_id, head), held in cells.items()
+    }
+
+
+def _decision(policy, number):
+    return a_decision(
+        policy,
+        at=NOW - timedelta(hours=5 * number),
+        arm=policy.arms[number % 2],
+        context=[*np.random.default_rng(number).standard_normal(3), 1.0],
+    )
+
+
+def _batches(rows, rng):
+    sent = [*rows, *rng.choices(rows, k=len(rows) // 2)]
+    rng.shuffle(sent)
+    batches = []
+    while sent:
+        size = rng.randint(1, 8)
+        batches.append(sent[:size])
+        sent = sent[size:]
+    return batches
+
+
+def assert_equal_up_to_rounding(actual, expected):
+    assert actual.keys() == expected.keys()
+    for cell, (observations, values) in expected.items():
+        tolerance = 1e-9 * (1 + np.abs(values).max())
+        assert actual[cell][0] == observations
+        assert np.abs(actual[cell][1] - values).max() <= tolerance
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=outcome_values, rng=st.randoms(use_true_random=False))
+def test_in_memory_any_order_gives_the_same_sums(values, rng):
+    expected = asyncio.run(learned(in_memory(), values, rng, is_orderly=True))
+
+    actual = asyncio.run(learned(in_memory(), values, rng, is_orderly=False))
+
+    assert_equal_up_to_rounding(actual, expected)
+
+
+@pytest.fixture(scope="module")
+def engine(module_database_url):
+    engine = make_engine(module_database_url)
+    yield engine
+    engine.dispose()
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(values=outcome_values, rng=st.randoms(use_true_random=False))
+def test_in_postgres_any_order_gives_the_sums_of_memory(module_database_url, engine, values, rng):
+    async def in_postgres():
+        decisions = PostgresDecisionLog(module_database_url)
+        outcomes = PostgresOutcomeLog(module_database_url)
+        store = Store(
+            PostgresCatalog(engine),
+            decisions,
+            outcomes,
+            PostgresPosteriors(engine),
+            PostgresLearning(engine),
+        )
+        try:
+            return await learned(store, values, rng, is_orderly=False)
+        finally:
+            await decisions.close()
+            await outcomes.close()
+
+    expected = asyncio.run(learned(in_memory(), values, rng, is_orderly=True))
+
+    actual = asyncio.run(in_postgres())
+
+    assert_equal_up_to_rounding(actual, expected)

@@ -1,0 +1,275 @@
+"""The command line against a running service, and the commands that start one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import count
+
+import pytest
+
+from services.cli.main import run
+from services.supervisor import Stack
+
+PROGRAM = [sys.executable, "-c", "from services.cli.main import main; main()"]
+
+_numbers = count()
+
+
+class Shell:
+    """Runs command lines in this process, against one service."""
+
+    def __init__(self, stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.error = ""
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """The exit code and what is printed."""
+        code = run(arguments)
+        captured = self._capsys.readouterr()
+        self.error = captured.err
+        return code, captured.out
+
+    def text(self, *arguments: str, code: int = 0) -> str:
+        """What is printed; the exit code is as expected."""
+        found, printed = self.run(*arguments)
+        assert found == code, (printed, self.error)
+        return printed
+
+    def json(self, *arguments: str, code: int = 0) -> object:
+        """What is printed for machines."""
+        return json.loads(self.text(*arguments, "--json", code=code))
+
+
+@pytest.fixture
+def shell(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Shell:
+    monkeypatch.setenv("BANDIT_TARGET", stack.target)
+    monkeypatch.setenv("BANDIT_DATABASE_URL", stack.database_url)
+    return Shell(stack, capsys)
+
+
+@pytest.fixture
+def policy(shell: Shell) -> str:
+    name = f"cli-{next(_numbers)}"
+    shell.text("policy", "create", name, "--no-text", "--arm", "small=0.1,0.4", "--arm", "big=2,8")
+    return name
+
+
+def test_a_policy_is_made_shown_changed_and_archived(shell: Shell):
+    made = shell.json(
+        *("policy", "create", "made", "--arm", "a=1,2,0.5", "--arm", "b", "--vector", "3"),
+        *("--algorithm", "epsilon-greedy", "--epsilon", "0.1", "--feature", "age=40,12"),
+        *("--objectives", "quality,cost", "--preference", "quality=3,cost=1"),
+        *("--cost-range", "0.001,0.1", "--half-life-hours", "cost=24"),
+    )
+    settings = made["settings"]
+    assert settings["algorithm"] == "epsilon-greedy"
+    assert settings["context"]["vector_length"] == 3
+    assert settings["default_preference"] == {"quality": 0.75, "cost": 0.25, "latency": 0.0}
+    assert settings["cost_range"] == {"low": 0.001, "high": 0.1}
+    assert settings["half_life_hours"] == {"cost": 24.0}
+    assert made["arms"][0]["price"]["fee_usd"] == 0.5
+    assert made["arms"][1]["price"] is None
+
+    changed = shell.json("policy", "update", "made", "--epsilon", "0.2")
+    assert changed["settings"] == {**settings, "epsilon": 0.2}
+    assert "a vector of 3 numbers, age" in shell.text("policy", "get", "made")
+    assert "made" in shell.text("policy", "list")
+
+    shell.text("policy", "archive", "made")
+    assert "made" not in [found["name"] for found in shell.json("policy", "list")]
+    assert "made" in [found["name"] for found in shell.json("policy", "list", "--archived")]
+
+
+def test_a_cost_range_that_follows_the_prices_still_does_after_a_change(shell: Shell, policy: str):
+    shell.text("policy", "update", policy, "--temperature", "0.4")
+    before = shell.json("policy", "get", policy)["settings"]["cost_range"]
+    shell.text("price", "set", policy, "big", "20,80")
+    after = shell.json("policy", "get", policy)["settings"]["cost_range"]
+
+    assert after["high"] == pytest.approx(10 * before["high"])
+
+
+def test_arms_come_move_and_go(shell: Shell, policy: str):
+    shell.text("arm", "add", policy, "new", "--price", "1,2", "--status", "shadow")
+    shell.text("arm", "status", policy, "new", "active")
+    shell.text("arm", "update", policy, "new", "--context-window", "1000")
+    shell.text("price", "set", policy, "new", "3,4,0.1")
+    shell.text("arm", "remove", policy, "big")
+
+    arms = {arm["name"]: arm for arm in shell.json("arm", "list", policy)["arms"]}
+    assert arms["new"]["status"] == "active"
+    assert arms["new"]["context_window_tokens"] == 1000
+    assert arms["big"]["status"] == "retired"
+    assert shell.json("price", "list", policy)["new"]["fee_usd"] == 0.1
+    assert "big" not in shell.text("price", "list", policy)
+
+
+def test_a_selection_explains_itself(shell: Shell, policy: str):
+    table = shell.text("select", policy, "--explain", "--deny", "big")
+
+    (removed,) = [line for line in table.splitlines() if line.strip().startswith("big")]
+    assert removed.split()[-1] == "deny_arms"
+    assert "propensity" in table
+    assert "utility" in table
+
+
+def test_a_preview_is_no_decision(shell: Shell, policy: str):
+    shown = shell.json("select", policy, "--preview", "--preference", "quality=1")
+
+    assert shown["id"] is None
+    assert len(shown["candidates"]) == 2
+    assert shell.text("tail", policy, "--no-follow") == ""
+
+
+def test_an_outcome_is_reported_seen_and_learned(shell: Shell, policy: str):
+    chosen = shell.json("select", policy)
+    report = ("report", policy, chosen["id"], chosen["arm"], "--quality", "0.75")
+    assert "quality  accepted" in shell.text(*report, "--latency", "800")
+    assert "quality  duplicate" in shell.text(*report)
+    assert "quality  corrected" in shell.text(*report, "--sequence", "1", "--dry-run")
+    assert "small" in shell.text("state", policy)
+
+    deadline = time.monotonic() + 10
+    while shell.json("state", policy)["snapshot_version"] == 0:
+        assert time.monotonic() < deadline
+    arms = {arm["arm"]: arm["heads"] for arm in shell.json("state", policy)["arms"]}
+    assert [head["observations"] for head in arms[chosen["arm"]]] == [1, 0, 1]
+
+    lines = [
+        json.loads(line)
+        for line in shell.text("tail", policy, "--no-follow", "--json").splitlines()
+    ]
+    assert [line["kind"] for line in lines] == ["decision", "outcome", "outcome"]
+    assert (lines[0]["id"], lines[0]["arm"]) == (chosen["id"], chosen["arm"])
+    assert lines[0]["propensity"] == chosen["propensity"]
+    quality = chosen["predicted"]["quality"]["mean"]
+    assert lines[0]["predicted"]["quality"] == pytest.approx(quality)
+    assert {(line["objective"], line["value"]) for line in lines[1:]} == {
+        ("quality", 0.75),
+        ("latency", 800.0),
+    }
+    assert chosen["id"] in shell.text("tail", policy, "--no-follow")
+
+
+def test_tail_follows(shell: Shell, stack: Stack, policy: str):
+    process = subprocess.Popen(
+        [*PROGRAM, "tail", policy, "--last", "0", "--json", "--interval", "0.05"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        made: list[str] = []
+        seen: list[str] = []
+        reader = threading.Thread(
+            target=lambda: seen.extend(
+                json.loads(process.stdout.readline())["id"] for _ in range(3)
+            )
+        )
+        reader.start()
+        time.sleep(3)
+        for _ in range(3):
+            made.append(shell.json("select", policy)["id"])
+        reader.join(10)
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(10)
+
+    assert seen == made
+    assert status == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("policy", "get", "none"), 1, "error: policy 'none' does not exist"),
+        (("tail", "none"), 1, "error: policy 'none' does not exist"),
+        (("select", "{policy}", "some text"), 2, "error: text: "),
+        (("select", "{policy}", "--min-quality", "3"), 2, "error: min_quality: "),
+        (("select", "{policy}", "--deny", "big", "--deny", "small"), 1, "small by deny_arms"),
+        (("report", "{policy}", "not-an-id", "small"), 2, "error: decision_id: "),
+        (("arm", "add", "{policy}", "small"), 1, "error: arm 'small' exists already"),
+    ],
+)
+def test_what_the_service_refuses_is_one_line(
+    shell: Shell, policy: str, arguments: tuple[str, ...], code: int, told: str
+):
+    printed = shell.text(*(part.format(policy=policy) for part in arguments), code=code)
+
+    assert printed == ""
+    assert told in shell.error
+    assert shell.error.count("\n") == 1
+
+
+def test_the_doctor_finds_a_healthy_service(shell: Shell):
+    _, printed = shell.run("doctor", "--json")
+    findings = json.loads(printed)
+
+    levels = {finding["subject"]: finding["level"] for finding in findings}
+    del levels["learned"]  # other tests break posteriors of this service on purpose
+    assert levels == dict.fromkeys(
+        [
+            *("python", "kernels", "encoder", "embedded", "database", "schema", "clock"),
+            *("service", "outcomes"),
+        ],
+        "ok",
+    )
+
+
+def test_the_doctor_says_what_to_do(shell: Shell):
+    nowhere = "postgresql://nobody@127.0.0.1:1/nothing"
+
+    text = shell.text("doctor", "--target", "127.0.0.1:1", "--database-url", nowhere, code=1)
+
+    assert re.search(r"^fail +database .*check the URL", text, re.MULTILINE)
+    assert re.search(r"^warn +service .*bandit-router up", text, re.MULTILINE)
+
+
+def test_a_database_can_be_migrated_again(shell: Shell):
+    assert "the newest" in shell.text("migrate")
+
+
+def test_everything_comes_up_and_goes_down_with_one_command():
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BANDIT_")}
+    process = subprocess.Popen(
+        [*PROGRAM, "up", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment,
+    )
+    try:
+        line = process.stdout.readline()
+        target = re.fullmatch(r"ready at (\S+:\d+); .*\n", line).group(1)
+        assert run(["policy", "list", "--target", target]) == 0
+    finally:
+        process.send_signal(signal.SIGINT)
+        status = process.wait(20)
+
+    assert status == 0
+    assert run(["policy", "list", "--target", target]) == 1
+
+
+@pytest.mark.parametrize("part", ["serve", "learn"])
+def test_a_part_runs_alone_until_it_is_told_to_stop(stack: Stack, part: str):
+    options = ["--port", "0"] if part == "serve" else []
+    process = subprocess.Popen(
+        [*PROGRAM, part, "--database-url", stack.database_url, *options],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = process.stderr.readline()
+    finally:
+        process.terminate()
+        process.stderr.read()
+        status = process.wait(20)
+
+    assert "listening" in line or "learning" in line
+    assert status == 0

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from bandit.domain.arm import ArmStatus
+from bandit.domain.errors import InvalidInput
+from bandit.domain.objective import HEADS, Objective
+from bandit.domain.query import Query
+from bandit.policies.eligibility import Removal, check_constraints, removals
+from bandit.policies.estimates import Estimates
+from tests.builders import an_arm
+
+ARMS = (an_arm("small", context_window_tokens=1000), an_arm("large"))
+ESTIMATES = Estimates(
+    quality=np.array([0.6, 0.9]),
+    log_cost=np.log([0.001, 0.01]),
+    log_latency=np.log([300.0, 3000.0]),
+    variance=np.full((2, 3), 0.01),
+)
+KEPT = Removal.NONE
+
+
+def removed(*, arms=ARMS, **constraints):
+    return removals(arms, Query(policy="p", **constraints), ESTIMATES).tolist()
+
+
+@pytest.mark.parametrize(
+    ("constraints", "small", "large"),
+    [
+        ({}, KEPT, KEPT),
+        ({"allow_arms": ("large",)}, Removal.ALLOW_ARMS, KEPT),
+        ({"deny_arms": ("large",)}, KEPT, Removal.DENY_ARMS),
+        ({"input_tokens": 1001}, Removal.CONTEXT_WINDOW, KEPT),
+        ({"input_tokens": 1000}, KEPT, KEPT),
+        ({"input_tokens": 900, "max_output_tokens": 101}, Removal.CONTEXT_WINDOW, KEPT),
+        ({"max_cost_usd": 0.005}, KEPT, Removal.MAX_COST),
+        ({"max_latency_ms": 1000.0}, KEPT, Removal.MAX_LATENCY),
+        ({"min_quality": 0.8}, Removal.MIN_QUALITY, KEPT),
+    ],
+)
+def test_each_filter_removes_its_arms(constraints, small, large):
+    assert removed(**constraints) == [small, large]
+
+
+@pytest.mark.parametrize("status", [status for status in ArmStatus if not status.is_choosable])
+def test_arms_that_cannot_be_chosen_are_removed_by_their_status(status):
+    arms = (an_arm("small", status=status), an_arm("large", status=ArmStatus.EXPLORE))
+
+    assert removed(arms=arms) == [Removal.STATUS, KEPT]
+
+
+def test_the_first_filter_in_order_is_the_one_that_is_named():
+    """Each constraint removes the arm; taken away from the front, the next one shows."""
+    arms = (an_arm("small", status=ArmStatus.SHADOW, context_window_tokens=1), ARMS[1])
+    active = (an_arm("small", context_window_tokens=1), ARMS[1])
+    constraints = {
+        "deny_arms": ("small",),
+        "allow_arms": ("large",),
+        "input_tokens": 10,
+        "max_cost_usd": 1e-6,
+        "max_latency_ms": 1.0,
+        "min_quality": 0.99,
+    }
+    order = [
+        Removal.DENY_ARMS,
+        Removal.ALLOW_ARMS,
+        Removal.CONTEXT_WINDOW,
+        Removal.MAX_COST,
+        Removal.MAX_LATENCY,
+        Removal.MIN_QUALITY,
+    ]
+
+    found = [removed(arms=arms, **constraints)[0]]
+    for name in list(constraints):
+        found.append(removed(arms=active, **constraints)[0])
+        del constraints[name]
+        if name == "input_tokens":
+            constraints["input_tokens"] = 1
+            active = ARMS
+
+    assert found == [Removal.STATUS, *order]
+
+
+def test_every_filter_has_the_name_that_callers_see():
+    labels = {removal.label for removal in Removal}
+
+    assert labels == {
+        "",
+        "status",
+        "allow_arms",
+        "deny_arms",
+        "context_window",
+        "max_cost",
+        "max_latency",
+        "min_quality",
+    }
+
+
+def test_the_stored_numbers_of_the_filters_never_change():
+    assert [removal.name for removal in sorted(Removal)] == [
+        "NONE",
+        "STATUS",
+        "ALLOW_ARMS",
+        "DENY_ARMS",
+        "CONTEXT_WINDOW",
+        "MAX_COST",
+        "MAX_LATENCY",
+        "MIN_QUALITY",
+    ]
+    assert_array_equal(sorted(Removal), np.arange(8))
+
+
+@pytest.mark.parametrize(
+    ("field", "constraints", "objectives"),
+    [
+        ("allow_arms[1]", {"allow_arms": ("small", "other")}, HEADS),
+        ("deny_arms[0]", {"deny_arms": ("other",)}, HEADS),
+        ("max_cost_usd", {"max_cost_usd": 1.0}, (Objective.QUALITY, Objective.LATENCY)),
+        ("max_latency_ms", {"max_latency_ms": 1.0}, (Objective.QUALITY, Objective.COST)),
+    ],
+)
+def test_constraints_that_mean_nothing_are_refused_by_field(field, constraints, objectives):
+    query = Query(policy="p", **constraints)
+
+    with pytest.raises(InvalidInput) as refusal:
+        check_constraints(query, ARMS, objectives)
+
+    assert refusal.value.field == field

@@ -9,8 +9,8 @@ from bandit.domain.errors import Unavailable
 from bandit.domain.policy import ContextSource, PolicySettings
 from bandit.domain.preference import Preference, WillingnessToPay
 from bandit.domain.price import Price
-from bandit.evaluation.in_process import key_of
 from bandit.evaluation.replay import Arrival, Ask, Choice
+from bandit.evaluation.stream import key_of
 from bandit.evaluation.table import OutcomeTable
 from bandit.kernels.jit import Array
 

@@ -1,6 +1,5 @@
 """The use cases on the in-memory store, under replay: the code of production without the wire."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -11,10 +10,11 @@ from numpy.typing import NDArray
 from bandit.domain.decision import DecisionId
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import OutcomeRow
-from bandit.domain.policy import KEY_BYTES, ContextSource, PolicySettings
+from bandit.domain.policy import ContextSource, PolicySettings
 from bandit.domain.price import Price
 from bandit.domain.query import Query
 from bandit.evaluation.replay import Arrival, Ask, Choice
+from bandit.evaluation.stream import key_of
 from bandit.evaluation.table import OutcomeTable
 from bandit.features.encoder import Encoder
 from bandit.features.schema import contexts_of, schema_of
@@ -28,11 +28,6 @@ from bandit.store.memory import MemoryStore
 _START = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 _STEP = timedelta(seconds=1)
 POLICY = "replay"
-
-
-def key_of(seed: int) -> bytes:
-    """The policy's key in a replay of that seed."""
-    return hashlib.sha256(f"bandit-router replay key {seed}".encode()).digest()[:KEY_BYTES]
 
 
 def table_contexts(

@@ -1,5 +1,6 @@
 """The order of a replay: which query comes when, wanting what, and when its outcome arrives."""
 
+import hashlib
 import uuid
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +9,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from bandit.domain.policy import KEY_BYTES
 from bandit.domain.preference import Preference, Tradeoff
 
 Order = Literal["shuffled", "recorded"]
@@ -102,3 +104,8 @@ def decision_id(seed: int, position: int) -> UUID:
     bits = uuid.uuid5(uuid.NAMESPACE_OID, f"bandit-router replay {seed} {position}").int
     bits = bits & ~(0xF << 76) | (8 << 76)
     return UUID(int=bits)
+
+
+def key_of(seed: int) -> bytes:
+    """The policy's key in a replay of that seed."""
+    return hashlib.sha256(f"bandit-router replay key {seed}".encode()).digest()[:KEY_BYTES]

@@ -1,9 +1,11 @@
 """What `demo` does: a service of its own, a stream of real prompts, and what it gained."""
 
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +16,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.policy import PolicySettings
 from bandit.domain.preference import Preference
 from bandit.domain.price import Price, PriceVersion
+from bandit.evaluation.decision_rows import write_decisions
 from bandit.evaluation.pictures import Curve, Point, draw_frontier, draw_learning_curve
 from bandit.evaluation.regret import Measured, measured, utilities_of
 from bandit.evaluation.replay import Played, play
@@ -22,7 +25,7 @@ from bandit.evaluation.table import OutcomeTable, subset
 from bandit.evaluation.wheel import wheel_table
 from bandit.policies.utility import Normaliser, cost_range_of
 from services.cli import demo_report
-from services.cli.replay_task import progress, write_decisions
+from services.cli.progress import progress
 from services.replaying import TargetRouter
 from services.settings import Settings
 from services.supervisor import Stack
@@ -78,7 +81,7 @@ def run(
     cut = round(len(order) * (1 - HELD_OUT))
     stream, held_out = subset(table, order[:cut]), subset(table, order[cut:])
     demo_report.print_start(stream, prices, MEAN_DELAY, is_json=is_json)
-    service = Settings(port=0, learner_interval_ms=LEARNER_INTERVAL_MS, log_level="warning")
+    service = Settings.load(port=0, learner_interval_ms=LEARNER_INTERVAL_MS, log_level="warning")
     started = time.perf_counter()
     with Stack.start(service) as stack, RouterClient(stack.target, source="demo") as client:
         demo_report.print_ready(time.perf_counter() - started, stack.target, is_json=is_json)
@@ -175,7 +178,6 @@ def _draw(result: Demo, folder: Path) -> tuple[Path, Path]:
         label = f"quality {preference.quality:g}, cost {preference.cost:g}"
         curves.append(Curve(label, at.astype(np.float64), chosen, utility[:, best]))
     curve_path, frontier_path = folder / "learning-curve.png", folder / "frontier.png"
-    draw_learning_curve(curve_path, curves)
     models = [
         Point(
             model,
@@ -184,5 +186,9 @@ def _draw(result: Demo, folder: Path) -> tuple[Path, Path]:
         )
         for number, model in enumerate(result.held_out.models)
     ]
-    draw_frontier(frontier_path, models, result.frontier)
+    with TemporaryDirectory(prefix="bandit-router-") as scratch:
+        # The plotting library keeps a list of fonts: nothing of ours stays outside this folder.
+        os.environ.setdefault("MPLCONFIGDIR", scratch)
+        draw_learning_curve(curve_path, curves)
+        draw_frontier(frontier_path, models, result.frontier)
     return curve_path, frontier_path

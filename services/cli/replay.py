@@ -67,6 +67,7 @@ def replay(
     bandit-router replay outcomes.parquet --cost-range 1e-5,1e-2 --delay 50 --missing 0.3 --json
     bandit-router replay outcomes.parquet --prices prices.csv --target 127.0.0.1:50051 --wave 64
     """
+    from bandit.evaluation.decision_rows import write_decisions
     from services.cli import replay_report, replay_task
 
     task = replay_task.read(
@@ -88,5 +89,5 @@ def replay(
     numbers = range(seed, seed + seeds)
     passes = replay_task.played(task, numbers, target=target, is_quiet=as_json)
     if decisions is not None:
-        replay_task.write_decisions(decisions, task.trial.table, task.normaliser, passes)
+        write_decisions(decisions, task.trial.table, task.normaliser, passes)
     replay_report.print_summary(replay_task.summarised(task, passes), as_json=as_json)

@@ -1,16 +1,9 @@
 """What `replay` plays, and how."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bandit.client import RouterClient
 from bandit.domain.errors import InvalidInput
@@ -18,7 +11,7 @@ from bandit.domain.policy import Algorithm, ContextSettings, ContextSource, Poli
 from bandit.domain.preference import Tradeoff
 from bandit.domain.price import Price
 from bandit.evaluation.in_process import table_contexts
-from bandit.evaluation.regret import measured, utilities_of
+from bandit.evaluation.regret import measured
 from bandit.evaluation.replay import Played, play
 from bandit.evaluation.runs import Trial, run_all
 from bandit.evaluation.stream import StreamSettings, stream_of
@@ -28,6 +21,7 @@ from bandit.features.encoder import WordLlamaEncoder
 from bandit.kernels.jit import Array
 from bandit.policies.utility import Normaliser
 from services.cli import parsing
+from services.cli.progress import progress
 from services.replaying import TargetRouter
 
 
@@ -160,20 +154,6 @@ def _through(target: str, task: Task, seeds: Sequence[int], *, is_quiet: bool) -
     return passes
 
 
-@contextmanager
-def progress(total: int, what: str, *, is_quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error that goes when it is full; what it gives moves it on."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=is_quiet) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
-
-
 def summarised(task: Task, passes: Sequence[Played]) -> Summary:
     """Means and deviations over the passes, beside the references."""
     table, stream = task.trial.table, passes[0].stream
@@ -184,31 +164,3 @@ def summarised(task: Task, passes: Sequence[Played]) -> Summary:
         dropped=table.dropped,
         normaliser=task.normaliser,
     )
-
-
-def write_decisions(
-    path: Path, table: OutcomeTable, normaliser: Normaliser, passes: Sequence[Played]
-) -> None:
-    """One row per measured decision, Parquet."""
-    parts = []
-    for one in passes:
-        stream = one.stream
-        at = np.arange(stream.learn_first, len(stream))
-        rows, arms = stream.rows[at], one.arms[at]
-        tradeoffs = [stream.tradeoffs[position] for position in at]
-        utility = utilities_of(table, rows, tradeoffs, normaliser)
-        columns = {
-            "seed": np.full(len(at), stream.seed),
-            "position": at,
-            "query_id": [table.query_ids[row] for row in rows],
-            "arm": [table.models[arm] for arm in arms],
-            "propensity": one.propensities[at],
-            "score": table.quality[rows, arms],
-            "cost_usd": table.cost_usd[rows, arms],
-            "utility": utility[np.arange(len(at)), arms],
-            "predicted_quality": one.predicted[at, 0],
-            "predicted_cost_usd": one.predicted[at, 1],
-            "predicted_latency_ms": one.predicted[at, 2],
-        }
-        parts.append(pa.table(columns))
-    pq.write_table(pa.concat_tables(parts), path)

@@ -44,12 +44,13 @@ class Calls:
 
     def learned(self, policy: str) -> learning_pb2.LearningState:
         """The same, once nothing waits to be learned or to be served."""
-        return eventually(
+        state: learning_pb2.LearningState = eventually(
             lambda: self.state(policy),
             lambda state: (
                 state.pending_outcomes == 0 and state.snapshot_version == state.learned_version
             ),
         )
+        return state
 
 
 def eventually(
@@ -93,7 +94,7 @@ def unpacked(status: Status) -> dict[str, Any]:
     return found
 
 
-def error_of(error: grpc.RpcError) -> tuple[grpc.StatusCode, dict[str, Any]]:
+def error_of(error: Any) -> tuple[grpc.StatusCode, dict[str, Any]]:
     """The code of a failed call and its details by kind."""
     status = rpc_status.from_call(error)
     return error.code(), {} if status is None else unpacked(status)

@@ -81,7 +81,8 @@ def test_the_learned_sums_are_the_librarys_fold_of_the_log(
     assert sum(cell.observations for cell in served.values()) == 3 * OUTCOMES
     for cell, sums in expected.items():
         assert sums.sums is not None
-        assert (kept := served[cell].sums) is not None
+        kept = served[cell].sums
+        assert kept is not None
         assert served[cell].observations == sums.observations
         values, served_values = sums.sums.values, kept.values
         tolerance = 1e-9 * (1 + np.abs(values).max())

@@ -90,8 +90,8 @@ def test_every_filter_has_the_name_that_callers_see():
         "allow_arms",
         "deny_arms",
         "context_window",
-        "max_cost",
-        "max_latency",
+        "max_cost_usd",
+        "max_latency_ms",
         "min_quality",
     }
 

@@ -1,0 +1,211 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from bandit.domain.arm import ArmStatus
+from bandit.domain.objective import HEADS, Objective
+from bandit.domain.policy import PolicySettings, Range
+from bandit.domain.price import Price
+from bandit.features.schema import schema_of
+from bandit.learning.posterior import posterior_from
+from bandit.learning.prior import prior_of
+from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
+from bandit.routing.ports import StoredSums
+from bandit.routing.snapshot import snapshot_of
+from tests.builders import A_CONTEXT, NOW, a_policy, an_arm
+
+SCHEMA = schema_of(A_CONTEXT)
+LATER = NOW + timedelta(minutes=1)
+
+
+def stored(*targets, version=1, epoch=NOW):
+    """The sums of outcomes with these targets, as the store holds them."""
+    context = np.array([0.5, -0.5, 1.0, 1.0])
+    evidence = [Evidence(0, context, target, 1.0) for target in targets]
+    sums = folded([no_outcomes(SCHEMA.features, epoch=epoch)], evidence)[0]
+    return StoredSums(version=version, observations=len(targets), sums=sums)
+
+
+def corrupt(version=1):
+    values = np.full_like(stored().sums.values, np.nan)
+    return StoredSums(version, 3, Sums(values, SCHEMA.features, NOW))
+
+
+def unreadable(version=1):
+    return StoredSums(version, 3, None, fault="checksum does not match")
+
+
+def a_snapshot(policy, changed=None, *, previous=None, now=NOW):
+    return snapshot_of(
+        policy,
+        learned_version=0 if previous is None else previous.learned_version + 1,
+        changed=changed or {},
+        previous=previous,
+        now=now,
+    )
+
+
+def prior_mean_and_covariance(head, *, is_priced=True):
+    posterior = posterior_from(
+        no_outcomes(SCHEMA.features, epoch=NOW), prior_of(SCHEMA, head, is_priced=is_priced)
+    )
+    return posterior.mean, posterior.covariance
+
+
+def test_before_any_outcome_every_cell_is_its_prior():
+    policy = a_policy()
+
+    snapshot = a_snapshot(policy)
+
+    assert snapshot.means.shape == (2, 3, SCHEMA.features)
+    assert snapshot.covariances.shape == (2, 3, SCHEMA.features * (SCHEMA.features + 1) // 2)
+    for head in HEADS:
+        mean, covariance = prior_mean_and_covariance(head)
+        assert_array_equal(snapshot.means[:, head], [mean, mean])
+        assert_array_equal(snapshot.covariances[:, head], [covariance, covariance])
+    assert_allclose(snapshot.noise, np.tile([0.09, 0.25, 0.16], (2, 1)))
+
+
+def test_what_was_learned_is_packed_where_its_arm_and_head_are():
+    policy = a_policy()
+    cell = (policy.arms[1].id, Objective.COST)
+    sums = stored(0.5, 0.3)
+
+    snapshot = a_snapshot(policy, {cell: sums})
+
+    posterior = posterior_from(sums.sums, prior_of(SCHEMA, Objective.COST))
+    assert_array_equal(snapshot.means[1, Objective.COST], posterior.mean)
+    assert_array_equal(snapshot.covariances[1, Objective.COST], posterior.covariance)
+    assert snapshot.noise[1, Objective.COST] == posterior.noise
+    assert (snapshot.cells[cell].version, snapshot.cells[cell].observations) == (1, 2)
+
+
+def test_cells_that_did_not_change_are_the_same_objects():
+    policy = a_policy()
+    first, second = ((arm.id, Objective.QUALITY) for arm in policy.arms)
+    before = a_snapshot(policy, {first: stored(-0.2), second: stored(0.1)})
+
+    after = a_snapshot(policy, {first: stored(-0.2, -0.3, version=2)}, previous=before)
+
+    changed = {cell for cell in before.cells if after.cells[cell] is not before.cells[cell]}
+    assert changed == {first}
+    assert_array_equal(after.means[1], before.means[1])
+    assert (after.means[0] != before.means[0]).any()
+
+
+def test_a_snapshot_is_not_changed_by_its_successor():
+    policy = a_policy()
+    before = a_snapshot(policy)
+    means = before.means.copy()
+
+    a_snapshot(policy, {(policy.arms[0].id, Objective.QUALITY): stored(1.0)}, previous=before)
+
+    assert_array_equal(before.means, means)
+    assert not before.means.flags.writeable
+
+
+@pytest.mark.parametrize("broken", [corrupt, unreadable])
+def test_a_corrupt_cell_keeps_its_last_good_posterior_and_says_why(broken):
+    policy = a_policy()
+    cell = (policy.arms[0].id, Objective.QUALITY)
+    before = a_snapshot(policy, {cell: stored(-0.2, -0.3)})
+
+    after = a_snapshot(policy, {cell: broken(version=2)}, previous=before)
+
+    assert after.cells[cell].fault
+    assert after.cells[cell].version == 2
+    assert after.cells[cell].posterior is before.cells[cell].posterior
+    assert_array_equal(after.means, before.means)
+
+
+@pytest.mark.parametrize("broken", [corrupt, unreadable])
+def test_a_cell_corrupt_from_the_start_is_its_prior_and_says_why(broken):
+    policy = a_policy()
+    cell = (policy.arms[0].id, Objective.QUALITY)
+
+    snapshot = a_snapshot(policy, {cell: broken()})
+
+    assert snapshot.cells[cell].fault
+    assert_array_equal(
+        snapshot.means[0, Objective.QUALITY], prior_mean_and_covariance(Objective.QUALITY)[0]
+    )
+    assert [c for c in snapshot.cells if snapshot.cells[c].fault] == [cell]
+
+
+def test_a_corrupt_cell_that_was_mended_is_served_again():
+    policy = a_policy()
+    cell = (policy.arms[0].id, Objective.QUALITY)
+    broken = a_snapshot(policy, {cell: corrupt()})
+
+    mended = a_snapshot(policy, {cell: stored(-0.5, version=2)}, previous=broken)
+
+    assert mended.cells[cell].fault == ""
+    assert (mended.means[0, Objective.QUALITY] != 0).any()
+
+
+def test_an_arm_added_starts_from_its_prior_and_the_others_keep_what_they_know():
+    policy = a_policy()
+    cell = (policy.arms[1].id, Objective.QUALITY)
+    before = a_snapshot(policy, {cell: stored(-0.5)})
+    grown = replace(policy, version=2, arms=(an_arm("new"), *policy.arms))
+
+    after = a_snapshot(grown, previous=before)
+
+    assert after.means.shape[0] == 3
+    assert_array_equal(after.means[1:], before.means)
+    assert_array_equal(after.means[0], np.zeros((3, SCHEMA.features)))
+    assert after.cells[cell] is before.cells[cell]
+
+
+def test_a_retired_arm_is_gone():
+    policy = a_policy()
+    before = a_snapshot(policy, {(policy.arms[1].id, Objective.QUALITY): stored(-0.5)})
+    retired = replace(policy.arms[0], status=ArmStatus.RETIRED)
+    shrunk = replace(policy, version=2, arms=(retired, policy.arms[1]))
+
+    after = a_snapshot(shrunk, previous=before)
+
+    assert after.arms == (policy.arms[1],)
+    assert_array_equal(after.means, before.means[1:])
+    assert all(arm_id == policy.arms[1].id for arm_id, _ in after.cells)
+
+
+def test_an_arm_without_a_price_costs_the_middle_of_the_range_and_learns_it_freely():
+    """sqrt(1e-4 * 1e-2) = 1e-3 USD, with a cost bias worth .01 of an outcome."""
+    settings = PolicySettings(context=A_CONTEXT, cost_range=Range(1e-4, 1e-2))
+    policy = a_policy(
+        settings=settings, arms=[an_arm(price=Price(1.0, 4.0)), an_arm("b", price=None)]
+    )
+
+    snapshot = a_snapshot(policy)
+
+    assert_allclose(snapshot.list_usd(1000), [0.0018, 1e-3])
+    unpriced = prior_mean_and_covariance(Objective.COST, is_priced=False)[1]
+    assert_array_equal(snapshot.covariances[1, Objective.COST], unpriced)
+    assert unpriced[-1] == pytest.approx(0.25 / 0.01)
+
+
+def test_outcomes_have_aged_when_a_snapshot_is_made():
+    """One outcome, one half-life old: the posterior of half an outcome."""
+    settings = PolicySettings(context=A_CONTEXT, half_life_hours={Objective.QUALITY: 24.0})
+    policy = a_policy(settings=settings)
+    cell = (policy.arms[0].id, Objective.QUALITY)
+    sums = stored(-0.5)
+
+    snapshot = a_snapshot(policy, {cell: sums}, now=NOW + timedelta(hours=24))
+
+    half = Sums(sums.sums.values / 2, SCHEMA.features, NOW)
+    posterior = posterior_from(half, prior_of(SCHEMA, Objective.QUALITY))
+    assert_allclose(snapshot.means[0, Objective.QUALITY], posterior.mean)
+
+
+def test_a_price_comes_into_force_with_the_next_snapshot():
+    policy = a_policy(arms=[an_arm(price=Price(1.0), valid_from=LATER)])
+    before = a_snapshot(policy)
+
+    after = a_snapshot(policy, previous=before, now=LATER)
+
+    assert (before.prices, after.prices) == ((None,), (Price(1.0),))

@@ -15,7 +15,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     def __init__(self, catalog: FreshCatalog) -> None:
         self._catalog = catalog
 
-    async def CreatePolicy(  # noqa: N802 - the name in the .proto
+    async def CreatePolicy(
         self, request: pb.CreatePolicyRequest, context: Context
     ) -> pb.CreatePolicyResponse:
         described = await self._catalog.change(
@@ -29,7 +29,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.CreatePolicyResponse(policy=translate.policy_message(described))
 
-    async def GetPolicy(  # noqa: N802
+    async def GetPolicy(
         self, request: pb.GetPolicyRequest, context: Context
     ) -> pb.GetPolicyResponse:
         described = await self._catalog.read(
@@ -37,7 +37,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.GetPolicyResponse(policy=translate.policy_message(described))
 
-    async def ListPolicies(  # noqa: N802
+    async def ListPolicies(
         self, request: pb.ListPoliciesRequest, context: Context
     ) -> pb.ListPoliciesResponse:
         described = await self._catalog.read_all(
@@ -45,7 +45,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.ListPoliciesResponse(policies=map(translate.policy_message, described))
 
-    async def UpdatePolicy(  # noqa: N802
+    async def UpdatePolicy(
         self, request: pb.UpdatePolicyRequest, context: Context
     ) -> pb.UpdatePolicyResponse:
         described = await self._catalog.change(
@@ -58,7 +58,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.UpdatePolicyResponse(policy=translate.policy_message(described))
 
-    async def ArchivePolicy(  # noqa: N802
+    async def ArchivePolicy(
         self, request: pb.ArchivePolicyRequest, context: Context
     ) -> pb.ArchivePolicyResponse:
         described = await self._catalog.change(
@@ -68,9 +68,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.ArchivePolicyResponse(policy=translate.policy_message(described))
 
-    async def AddArm(  # noqa: N802
-        self, request: pb.AddArmRequest, context: Context
-    ) -> pb.AddArmResponse:
+    async def AddArm(self, request: pb.AddArmRequest, context: Context) -> pb.AddArmResponse:
         described = await self._catalog.change(
             lambda keeper: keeper.add_arm(
                 translate.policy_name(request), translate.new_arm(request.arm), who=source(context)
@@ -78,7 +76,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.AddArmResponse(policy=translate.policy_message(described))
 
-    async def UpdateArm(  # noqa: N802
+    async def UpdateArm(
         self, request: pb.UpdateArmRequest, context: Context
     ) -> pb.UpdateArmResponse:
         described = await self._catalog.change(
@@ -91,7 +89,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.UpdateArmResponse(policy=translate.policy_message(described))
 
-    async def SetArmStatus(  # noqa: N802
+    async def SetArmStatus(
         self, request: pb.SetArmStatusRequest, context: Context
     ) -> pb.SetArmStatusResponse:
         described = await self._catalog.change(
@@ -104,7 +102,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.SetArmStatusResponse(policy=translate.policy_message(described))
 
-    async def RemoveArm(  # noqa: N802
+    async def RemoveArm(
         self, request: pb.RemoveArmRequest, context: Context
     ) -> pb.RemoveArmResponse:
         described = await self._catalog.change(
@@ -114,9 +112,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         )
         return pb.RemoveArmResponse(policy=translate.policy_message(described))
 
-    async def SetPrice(  # noqa: N802
-        self, request: pb.SetPriceRequest, context: Context
-    ) -> pb.SetPriceResponse:
+    async def SetPrice(self, request: pb.SetPriceRequest, context: Context) -> pb.SetPriceResponse:
         described = await self._catalog.change(
             lambda keeper: keeper.set_price(
                 translate.policy_name(request),

@@ -29,6 +29,7 @@ INIT = '"""Messages and stubs generated from `proto/` by `make proto`; never edi
 
 
 def main() -> int:
+    """Generate, or with `--check` compare; the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 on a difference"

@@ -169,7 +169,7 @@ def test_the_policys_default_preference_stands_in_for_none():
 
 
 def test_the_utility_of_an_untried_arm_worked_out_by_hand():
-    """u = .8 * .9 - .2 phi(c), c = list exp(.125), list = (200 * 8) / 1e6 + 2e-6 input."""
+    """u = .8 * .9 - .2 phi(c), c = list exp(.125), list = (2 * 200 + 8 * 200) / 1e6."""
     policy = three_arms(cost_range=Range(1e-4, 1e-2))
 
     decision = chosen(a_snapshot(policy), allow_arms=("middle",), input_tokens=200)

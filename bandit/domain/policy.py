@@ -114,7 +114,7 @@ class PolicySettings:
     """
 
     algorithm: Algorithm = Algorithm.THOMPSON
-    temperature: float = 0.2
+    temperature: float = 0.25
     alpha: float = 0.2
     epsilon: float = 0.05
     context: ContextSettings = ContextSettings()

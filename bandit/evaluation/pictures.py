@@ -11,6 +11,7 @@ from bandit.kernels.jit import Array
 
 _COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5a97", "#e6a817", "#5c5c5c")
 _GREY = "#8a8a8a"
+_FEWEST = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,16 +41,18 @@ def draw_learning_curve(path: Path, curves: Sequence[Curve], *, window: int = 10
     axes.axhline(0, color=_GREY, linestyle="--", linewidth=1)
     axes.annotate(
         "best single model, chosen in hindsight",
-        xy=(0.01, 0),
+        xy=(1, 0),
         xycoords=("axes fraction", "data"),
-        xytext=(0, -12),
+        xytext=(-4, -14),
         textcoords="offset points",
+        ha="right",
         color=_GREY,
         fontsize=9,
     )
     for curve, colour in zip(curves, _COLOURS, strict=False):
         gain = _moving_mean(curve.utility - curve.best, window)
-        axes.plot(curve.positions, gain, color=colour, label=curve.label)
+        # The mean of a handful would stretch the axis beyond all that follows.
+        axes.plot(curve.positions[_FEWEST:], gain[_FEWEST:], color=colour, label=curve.label)
     axes.set_xlabel("decisions")
     axes.set_ylabel("utility above the best single model")
     axes.set_title(f"Learning from delayed outcomes (moving mean of {window})", loc="left")
@@ -99,13 +102,14 @@ def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) 
         label="zero router: best fixed mix of the models",
     )
     axes.scatter(cost * 1000, quality, color=_GREY, zorder=3, label="single models")
+    dearest = max(models, key=lambda model: model.cost_usd)
     for model in models:
         axes.annotate(
             model.label,
             (model.cost_usd * 1000, model.quality),
-            xytext=(0, -14),
+            xytext=(0 if model is dearest else 8, -14),
             textcoords="offset points",
-            ha="center",
+            ha="right" if model is dearest else "left",
             fontsize=8,
             color="#4a4a4a",
         )

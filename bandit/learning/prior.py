@@ -33,7 +33,7 @@ class Prior:
 # Per head: precision of embedding features, of cues and named features, of the bias; sigma0; a0.
 # Strong shrinkage of the context is what the measurements favour: weakly shrunk, it costs utility.
 _DEFAULTS: dict[Objective, tuple[float, float, float, float, float]] = {
-    Objective.QUALITY: (1000.0, 100.0, 4.0, 0.3, 10.0),
+    Objective.QUALITY: (1000.0, 100.0, 5.0, 0.3, 10.0),
     Objective.COST: (50.0, 50.0, 1.0, 0.5, 5.0),
     Objective.LATENCY: (50.0, 50.0, 1.0, 0.4, 5.0),
 }

@@ -139,9 +139,10 @@ class FreshLearning:
     async def state(self, name: str) -> State:
         """The state of a policy."""
         policy_id = (await _known(name, self._snapshots)).policy.id
-        versions = await asyncio.to_thread(self._catalog.versions)
+        # In this order: whoever sees nothing pending and the snapshot at the learned version may
+        # trust that the snapshot holds all.  The other way round a fold could end in between.
         pending = await asyncio.to_thread(self._posteriors.pending, policy_id)
-        # Looked up again: a snapshot older than the count would show less than there is.
+        versions = await asyncio.to_thread(self._catalog.versions)
         return state_of(
             self._snapshots.get(name),
             learned_version=versions[policy_id].learned,

@@ -1,0 +1,123 @@
+"""Replay and demo, as their users run them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bandit.evaluation.table import OutcomeTable, subset
+from bandit.evaluation.wheel import wheel_table
+from services.supervisor import Stack
+
+COMMAND = [sys.executable, "-c", "from services.cli.main import main; main()"]
+
+
+def run(*arguments: object) -> str:
+    """What the command prints; it must end well."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=170, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def write_outcomes(path: Path, table: OutcomeTable) -> None:
+    """The long format that `replay` reads."""
+    rows, models = np.indices(table.quality.shape)
+    pq.write_table(
+        pa.table(
+            {
+                "query_id": [table.query_ids[row] for row in rows.ravel()],
+                "query": [table.texts[row] for row in rows.ravel()],
+                "model": [table.models[model] for model in models.ravel()],
+                "score": table.quality.ravel(),
+                "cost_usd": table.cost_usd.ravel(),
+            }
+        ),
+        path,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hundred real prompts with the outcomes of three models, and their prices."""
+    folder = tmp_path_factory.mktemp("outcomes")
+    table, prices = wheel_table()
+    write_outcomes(folder / "outcomes.parquet", subset(table, np.arange(300)))
+    lines = ["model,price_in_per_m,price_out_per_m"]
+    lines += [
+        f"{model},{price.input_usd_per_million},{price.output_usd_per_million}"
+        for model, price in prices.items()
+    ]
+    (folder / "prices.csv").write_text("\n".join(lines))
+    return folder / "outcomes.parquet"
+
+
+def test_a_replay_through_a_server_makes_the_decisions_of_a_replay_in_process(
+    stack: Stack, outcomes: Path, tmp_path: Path
+):
+    arguments = [
+        *("replay", outcomes, "--prices", outcomes.parent / "prices.csv"),
+        *("--wave", 20, "--delay", 30, "--missing", 0.2, "--learn-first", 50),
+        *("--preference", "random", "--seed", 5, "--json"),
+    ]
+
+    here = json.loads(run(*arguments, "--decisions", tmp_path / "here.parquet"))
+    there = json.loads(
+        run(*arguments, "--decisions", tmp_path / "there.parquet", "--target", stack.target)
+    )
+
+    ours, theirs = (pq.read_table(tmp_path / f"{name}.parquet") for name in ("here", "there"))
+    assert ours["arm"].to_pylist() == theirs["arm"].to_pylist()
+    assert ours["query_id"].to_pylist() == theirs["query_id"].to_pylist()
+    for column in ("propensity", "predicted_quality", "predicted_cost_usd", "utility"):
+        np.testing.assert_allclose(ours[column], theirs[column], rtol=1e-9, atol=1e-12)
+    assert here["queries"] == there["queries"] == 250
+    assert here["utility"] == there["utility"]
+
+
+def test_the_shares_of_a_replay_are_those_of_its_decisions(outcomes: Path, tmp_path: Path):
+    printed = json.loads(
+        run(
+            *("replay", outcomes, "--cost-range", "1e-5,1e-1", "--seeds", 2, "--json"),
+            *("--decisions", tmp_path / "decisions.parquet"),
+        )
+    )
+
+    rows = pq.read_table(tmp_path / "decisions.parquet").to_pylist()
+    assert len(rows) == 2 * printed["queries"] == 600
+    for arm, share in printed["shares"].items():
+        assert share == pytest.approx(sum(row["arm"] == arm for row in rows) / len(rows))
+    assert printed["quality"]["mean"] == pytest.approx(np.mean([row["score"] for row in rows]))
+    assert printed["utility"]["mean"] == pytest.approx(np.mean([row["utility"] for row in rows]))
+
+
+def test_the_demo_is_as_good_as_the_best_single_model_at_every_preference(tmp_path: Path):
+    result = json.loads(run("demo", "--seed", 0, "--json", "--output", tmp_path))
+
+    assert len(result["preferences"]) == 3
+    for row in result["preferences"]:
+        assert row["utility"] >= row["best_single"]["utility"] - 0.01
+    for picture in result["pictures"]:
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    assert result["durable_decisions_per_second"] > 0
+
+
+def test_the_demo_repeats_its_decisions_for_the_same_seed(tmp_path: Path):
+    decisions = []
+    for name in ("once", "again"):
+        path = tmp_path / f"{name}.parquet"
+        run(
+            *("demo", "--seed", 4, "--queries", 200, "--json"),
+            *("--output", tmp_path, "--decisions", path),
+        )
+        # The demo learns no latency, and a missing number equals nothing.
+        decisions.append(pq.read_table(path).drop_columns("predicted_latency_ms").to_pylist())
+
+    assert decisions[0] == decisions[1]
+    assert len(decisions[0]) == 180

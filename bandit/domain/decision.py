@@ -25,7 +25,7 @@ CANDIDATE = np.dtype(
         ("removed_by", "<i4"),  # a `Removal`
         ("propensity", "<f8"),
         ("utility", "<f8"),
-        ("mean", "<f8", (3,)),  # per objective: quality, USD, milliseconds
+        ("mean", "<f8", (3,)),  # per objective: quality, USD, milliseconds; NaN: not learned
         ("deviation", "<f8", (3,)),
     ]
 )
@@ -34,6 +34,7 @@ Candidates = NDArray[np.void]
 NO_DAY = date(1970, 1, 1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_DAY = date(9000, 1, 1)
+_LATEST_MS = 221_846_000_000_000  # beyond `_LATEST_DAY`, and still a date that Python knows
 
 
 def day_of(decision_id: UUID) -> date:
@@ -44,7 +45,7 @@ def day_of(decision_id: UUID) -> date:
     """
     if decision_id.version != 7:
         return NO_DAY
-    day = (EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_846_000_000_000))).date()
+    day = (EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, _LATEST_MS))).date()
     if day >= _LATEST_DAY:
         raise InvalidInput("decision_id", "is a UUIDv7 of a day too far in the future")
     return day
@@ -54,7 +55,7 @@ def made_at(decision_id: UUID) -> datetime | None:
     """The moment written into a UUIDv7; None for any other UUID."""
     if decision_id.version != 7:
         return None
-    return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, 221_846_000_000_000))
+    return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, _LATEST_MS))
 
 
 def arm_bits(arm_id: ArmId) -> tuple[int, int]:

@@ -34,6 +34,14 @@ class DecisionIdReused(InvalidInput):
         super().__init__("decision_id", "was used before with a different request")
 
 
+class UnknownArmNamed(InvalidInput):
+    """A list of the request names an arm that the policy never had."""
+
+    def __init__(self, field: str, name: str) -> None:
+        super().__init__(field, f"the policy has no arm {name!r}")
+        self.name = name
+
+
 class NotFound(BanditError):
     """Something named in the request does not exist."""
 

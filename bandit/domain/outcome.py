@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from bandit.domain.decision import Decision, DecisionId
+from bandit.domain.decision import DecisionId
 from bandit.domain.errors import InvalidInput
 from bandit.domain.objective import Objective
-from bandit.domain.policy import PolicyId
 
 GREATEST_SEQUENCE = 2**63 - 1
 LONGEST_SOURCE = 200
@@ -90,13 +89,3 @@ class Receipt:
     objective: Objective
     disposition: Disposition
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Contribution:
-    """The value of one (decision, head) that is counted in the sums now."""
-
-    policy_id: PolicyId
-    decision: Decision
-    objective: Objective
-    value: float

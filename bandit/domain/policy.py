@@ -20,6 +20,8 @@ KEY_BYTES = 32
 DEFAULT_PREFERENCE = Preference(quality=0.8, cost=0.2)
 MOST_ARMS = 256
 MOST_NAMED_FEATURES = 64
+MOST_EXPLORATION = 100.0  # of temperature and alpha, in deviations
+MOST_OPTIMISM = 2.0  # of the prior mean of a quality that lies between 0 and 1
 LONGEST_VECTOR = 8192
 
 
@@ -50,14 +52,14 @@ class ContextSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """0 < low < high, in the unit of what it normalises."""
+    """1e-12 <= low < high <= 1e12, in the unit of what it normalises."""
 
     low: float
     high: float
 
     def __post_init__(self) -> None:
-        if not (0 < self.low < self.high < math.inf):
-            raise InvalidInput("range", "must satisfy 0 < low < high, both finite")
+        if not 1e-12 <= self.low < self.high <= 1e12:
+            raise InvalidInput("range", "must satisfy 1e-12 <= low < high <= 1e12")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,15 @@ class PolicySettings:
     """
     Everything about a policy that its owner may set.
 
-    temperature          tau, scales the posterior deviation in Thompson sampling; >= 0
-    alpha                the bonus of LinUCB in deviations; >= 0
+    temperature          tau, scales the posterior deviation in Thompson sampling; 0 to 100
+    alpha                the bonus of LinUCB in deviations; 0 to 100
     epsilon              the share of uniform choice in epsilon-greedy; 0 to 1
     objectives           the heads that are learned
     cost_range           USD; None: follows the catalog's prices (see `policies/utility.py`)
     latency_range_ms     milliseconds
-    quality_prior_mean   expected quality of an arm not yet tried
+    quality_prior_mean   expected quality of an arm not yet tried; 0 to 2
+    unpriced_list_usd    USD that stand in for the list price of an arm without one; fixed when the
+                         policy is made; None: the geometric middle of the cost range
     half_life_hours      age at which an outcome counts half, per objective; absent: never
     """
 
@@ -124,16 +128,19 @@ class PolicySettings:
     cost_range: Range | None = None
     latency_range_ms: Range = Range(300.0, 30_000.0)
     quality_prior_mean: float = 0.9
+    unpriced_list_usd: float | None = None
     half_life_hours: Mapping[Objective, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         for name in ("temperature", "alpha"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InvalidInput(f"settings.{name}", "must be a finite number, not negative")
+            if not 0 <= getattr(self, name) <= MOST_EXPLORATION:
+                raise InvalidInput(f"settings.{name}", f"must be from 0 to {MOST_EXPLORATION:g}")
         if not 0 <= self.epsilon <= 1:
             raise InvalidInput("settings.epsilon", "must be from 0 to 1")
-        if not math.isfinite(self.quality_prior_mean):
-            raise InvalidInput("settings.quality_prior_mean", "must be a finite number")
+        if not 0 <= self.quality_prior_mean <= MOST_OPTIMISM:
+            raise InvalidInput(
+                "settings.quality_prior_mean", f"must be from 0 to {MOST_OPTIMISM:g}"
+            )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise InvalidInput("settings.objectives", "at least one, each at most once")
         if Objective.QUALITY not in self.objectives:

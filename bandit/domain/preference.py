@@ -44,15 +44,24 @@ class Preference:
         return frozenset(o for o in Objective if self.weights[o] > 0)
 
 
+LEAST_WORTH_USD, MOST_WORTH_USD = 1e-9, 1e9
+
+
 @dataclass(frozen=True, slots=True)
 class WillingnessToPay:
-    """Utility is quality - cost / usd, with `usd` the USD that one unit of quality is worth."""
+    """
+    Utility is quality - cost / usd, with `usd` the USD that one unit of quality is worth.
+
+    usd  1e-9 to 1e9; far beyond, the square of cost / usd would not be finite
+    """
 
     usd: float
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.usd) and self.usd > 0):
-            raise InvalidInput("willingness_to_pay_usd", "must be a finite number above 0")
+        if not LEAST_WORTH_USD <= self.usd <= MOST_WORTH_USD:
+            raise InvalidInput(
+                "willingness_to_pay_usd", f"must be from {LEAST_WORTH_USD:g} to {MOST_WORTH_USD:g}"
+            )
 
     def needs(self) -> frozenset[Objective]:
         """The objectives that carry weight."""

@@ -1,6 +1,5 @@
 """What an arm charges."""
 
-import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,12 +7,13 @@ from bandit.domain.errors import InvalidInput
 
 EXPECTED_OUTPUT_TOKENS = 200
 LEAST_USD = 1e-9  # stands in for "free", whose logarithm does not exist
+MOST_USD = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """
-    USD per million input and output tokens, and a fixed fee in USD per call; each finite and >= 0.
+    USD per million input and output tokens, and a fixed fee in USD per call; each from 0 to 1e9.
     """
 
     input_usd_per_million: float = 0.0
@@ -22,8 +22,8 @@ class Price:
 
     def __post_init__(self) -> None:
         for name in ("input_usd_per_million", "output_usd_per_million", "fee_usd"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InvalidInput(f"price.{name}", "must be a finite number, not negative")
+            if not 0 <= getattr(self, name) <= MOST_USD:
+                raise InvalidInput(f"price.{name}", f"must be from 0 to {MOST_USD:g}")
 
     def usd(self, input_tokens: float, output_tokens: float) -> float:
         """USD for one call of that many tokens."""

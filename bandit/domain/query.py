@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.errors import InvalidInput, TooLarge
+from bandit.domain.policy import MOST_ARMS
 from bandit.domain.preference import Tradeoff
 
 CHARACTERS_PER_TOKEN = 4
@@ -62,6 +63,9 @@ class Query:
         for name, value in self.features.items():
             if not math.isfinite(value):
                 raise InvalidInput(f"features[{name}]", "must be a finite number")
+        for name in ("allow_arms", "deny_arms"):
+            if len(getattr(self, name)) > MOST_ARMS:
+                raise TooLarge(name, limit=MOST_ARMS, actual=len(getattr(self, name)))
         for name in ("max_cost_usd", "max_latency_ms"):
             limit = getattr(self, name)
             if limit is not None and not (math.isfinite(limit) and limit >= 0):

@@ -68,10 +68,12 @@ def summary_of(
 
 
 def _mean(references: Sequence[Reference]) -> Reference:
-    """The arm that was the reference in most passes, and the means of its numbers."""
+    """The arm that was the reference in most passes, and the means of its numbers there."""
     arms = [reference.arm for reference in references]
+    commonest = max(sorted(set(arms)), key=arms.count)
+    references = [reference for reference in references if reference.arm == commonest]
     return Reference(
-        arm=max(sorted(set(arms)), key=arms.count),
+        arm=commonest,
         quality=float(np.mean([reference.quality for reference in references])),
         cost_usd=float(np.mean([reference.cost_usd for reference in references])),
         utility=float(np.mean([reference.utility for reference in references])),

@@ -43,12 +43,15 @@ class OutcomeTable:
         return len(self.query_ids)
 
 
-def read_table(path: Path, *, arms: Sequence[str] | None = None) -> OutcomeTable:
+def read_table(
+    path: Path, *, arms: Sequence[str] | None = None, needs_latency: bool = False
+) -> OutcomeTable:
     """
     Read a long-format Parquet file: `query_id`, `query`, `model`, `score`, `cost_usd`, and where
     known `latency_s` and `request_tokens` (default: characters / 4).
 
-    arms  the models to keep, in that order; None: all, sorted by name
+    arms           the models to keep, in that order; None: all, sorted by name
+    needs_latency  queries lacking a latency are dropped too
     """
     rows = _rows(path)
     known = sorted(set(rows["model"].to_pylist()))
@@ -76,7 +79,11 @@ def read_table(path: Path, *, arms: Sequence[str] | None = None) -> OutcomeTable
     if "request_tokens" in rows.column_names:
         tokens[at[0]] = rows["request_tokens"].to_numpy()
 
+    if needs_latency and latency is None:
+        raise InvalidInput("preference.latency", f"{path.name} has no latency")
     whole = ~(np.isnan(quality) | np.isnan(cost)).any(axis=1)
+    if needs_latency and latency is not None:
+        whole &= ~np.isnan(latency).any(axis=1)
     if not whole.any():
         raise InvalidInput("arms", f"no query of {path.name} has an outcome of every model")
     return OutcomeTable(

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+WORDLLAMA = "wordllama-l2-supercat-256"
 WORDLLAMA_LENGTH = 256
 
 
@@ -22,7 +23,7 @@ class Encoder(Protocol):
 class WordLlamaEncoder:
     """The default encoder: static token vectors, averaged; its weights are inside the wheel."""
 
-    name = "wordllama-l2-supercat-256"
+    name = WORDLLAMA
 
     def __init__(self) -> None:
         # Imported here: it takes a second, and callers that send vectors never need it.

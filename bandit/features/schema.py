@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from bandit.domain.errors import InvalidInput
 from bandit.domain.policy import ContextSettings, ContextSource
 from bandit.domain.query import Query
-from bandit.features.cues import CUES, cues_of
-from bandit.features.encoder import WORDLLAMA_LENGTH, Encoder
+from bandit.features.cues import CUES, READ_CHARACTERS, cues_of
+from bandit.features.encoder import WORDLLAMA, WORDLLAMA_LENGTH, Encoder
 from bandit.features.projection import PROJECTED, projection, standardised
 
 _VERSION = 1
@@ -88,7 +88,11 @@ def schema_of(settings: ContextSettings) -> FeatureSchema:
     match settings.source:
         case ContextSource.TEXT:
             embedding, cues = PROJECTED, len(CUES)
-            parts |= {"encoder": "wordllama-l2-supercat-256", "constants": standardisation().digest}
+            parts |= {
+                "encoder": WORDLLAMA,
+                "characters": READ_CHARACTERS,
+                "constants": standardisation().digest,
+            }
         case ContextSource.VECTOR:
             embedding = min(PROJECTED, settings.vector_length)
             parts |= {"length": settings.vector_length}
@@ -111,7 +115,9 @@ def contexts_of(
     if schema.settings.source is ContextSource.TEXT:
         constants = standardisation()
         texts = [query.text or "" for query in queries]
-        projected = encoder.embed(texts) @ projection(WORDLLAMA_LENGTH)
+        projected = encoder.embed([text[:READ_CHARACTERS] for text in texts]) @ projection(
+            WORDLLAMA_LENGTH
+        )
         rows[:, : schema.embedding] = standardised(
             projected, constants.embedding_mean, constants.embedding_deviation
         )

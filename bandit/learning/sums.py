@@ -11,7 +11,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from bandit.kernels.folding import fold
+from bandit.kernels.folding import fold, unpack_gram
 from bandit.kernels.jit import Array
 
 
@@ -40,9 +40,7 @@ class Sums:
     @property
     def gram(self) -> Array:
         """(features, features)  S = sum of g x x'"""
-        lower = np.zeros((self.features, self.features))
-        lower[np.tril_indices(self.features)] = self.values[: -self.features - 2]
-        return lower + np.tril(lower, -1).T
+        return unpack_gram(self.values, self.features)
 
     @property
     def moment(self) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.arm import Arm
-from bandit.domain.errors import InvalidInput
+from bandit.domain.errors import InvalidInput, UnknownArmNamed
 from bandit.domain.objective import Objective
 from bandit.domain.query import Query
 from bandit.policies.estimates import Estimates
@@ -65,7 +65,7 @@ def check_constraints(query: Query, arms: Sequence[Arm], objectives: Sequence[Ob
     for field, given in (("allow_arms", query.allow_arms), ("deny_arms", query.deny_arms)):
         for position, name in enumerate(given):
             if name not in names:
-                raise InvalidInput(f"{field}[{position}]", f"the policy has no arm {name!r}")
+                raise UnknownArmNamed(f"{field}[{position}]", name)
     if query.max_cost_usd is not None and Objective.COST not in objectives:
         raise InvalidInput("max_cost_usd", "cost is not learned by the policy")
     if query.max_latency_ms is not None and Objective.LATENCY not in objectives:

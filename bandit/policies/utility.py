@@ -10,6 +10,7 @@ import numpy as np
 from bandit.domain.arm import Arm
 from bandit.domain.policy import CostForm, PolicySettings, Range
 from bandit.domain.preference import Preference, Tradeoff
+from bandit.domain.price import Price
 from bandit.kernels.jit import Array
 from bandit.policies.estimates import Estimates
 
@@ -38,6 +39,11 @@ class Normaliser:
         return math.log(self.cost_range.high / self.cost_range.low)
 
     @property
+    def middle_usd(self) -> float:
+        """The geometric middle of the cost range."""
+        return math.sqrt(self.cost_range.low * self.cost_range.high)
+
+    @property
     def latency_span(self) -> float:
         """ln high - ln low of latency."""
         return math.log(self.latency_range.high / self.latency_range.low)
@@ -57,25 +63,25 @@ class Normaliser:
         return result
 
 
-def cost_range_of(
-    arms: Iterable[Arm], now: datetime, *, input_tokens: float = TYPICAL_INPUT_TOKENS
-) -> Range:
+def cost_range_of(prices: Iterable[Price], *, input_tokens: float = TYPICAL_INPUT_TOKENS) -> Range:
     """
-    The range that the arms' list prices at `now` span: [min list / 3, 3 max list].
+    The range that list prices span: [min list / 3, 3 max list].
 
     Without any price: 1e-5 to 0.1 USD.
     """
-    prices = [price for arm in arms if (price := arm.price_at(now)) is not None]
-    if not prices:
-        return UNPRICED_RANGE
     lists = [price.list_usd(input_tokens) for price in prices]
-    return Range(min(lists) / 3, 3 * max(lists))
+    return Range(min(lists) / 3, 3 * max(lists)) if lists else UNPRICED_RANGE
+
+
+def prices_of(arms: Iterable[Arm], now: datetime) -> list[Price]:
+    """The prices in force at `now`, of the arms that have one."""
+    return [price for arm in arms if (price := arm.price_at(now)) is not None]
 
 
 def normaliser_of(settings: PolicySettings, arms: Iterable[Arm], now: datetime) -> Normaliser:
     """The policy's normaliser; a range not declared follows the arms' prices."""
     return Normaliser(
-        cost_range=settings.cost_range or cost_range_of(arms, now),
+        cost_range=settings.cost_range or cost_range_of(prices_of(arms, now)),
         latency_range=settings.latency_range_ms,
         cost_form=settings.cost_form,
     )

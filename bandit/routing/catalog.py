@@ -10,7 +10,7 @@ from bandit.domain.arm import Arm, ArmId, ArmStatus, checked_name
 from bandit.domain.errors import AlreadyExists, InvalidInput, StalePolicy, UnknownPolicy
 from bandit.domain.policy import KEY_BYTES, Policy, PolicyId, PolicySettings
 from bandit.domain.price import Price, PriceVersion
-from bandit.policies.utility import cost_range_of
+from bandit.policies.utility import cost_range_of, normaliser_of, prices_of
 from bandit.routing.ports import Catalog, PolicyEvent
 
 MOST_ATTEMPTS = 10  # at a change that other writers keep overtaking
@@ -73,12 +73,16 @@ class CatalogKeeper:
         """
         Store a new policy; its arms start active, since none has an older rival.
 
-        A cost range not declared is frozen from the prices of `arms`, where there are any.
+        A cost range not declared is frozen from the prices of `arms`, where there are any; what
+        stands in for the price of an arm without one is frozen always, since sums depend on it.
         """
         now = self._clock()
         made = tuple(self._made(arm, ArmStatus.ACTIVE, now) for arm in arms)
-        if settings.cost_range is None and any(arm.prices for arm in made):
-            settings = replace(settings, cost_range=cost_range_of(made, now))
+        prices = prices_of(made, now)
+        if settings.cost_range is None and prices:
+            settings = replace(settings, cost_range=cost_range_of(prices))
+        middle = normaliser_of(settings, made, now).middle_usd
+        settings = replace(settings, unpriced_list_usd=settings.unpriced_list_usd or middle)
         policy = Policy(
             id=PolicyId(self._new_id()),
             name=name,
@@ -102,7 +106,11 @@ class CatalogKeeper:
     def update_policy(
         self, name: str, settings: PolicySettings, *, expected_version: int | None, who: str
     ) -> Policy:
-        """Replace the settings; what the stored sums depend on cannot change."""
+        """
+        Replace the settings; what the stored sums depend on cannot change.
+
+        A cost range that is not given stays as it is: utilities must not move by themselves.
+        """
 
         def change(policy: Policy) -> _Change:
             if expected_version is not None and policy.version != expected_version:
@@ -113,7 +121,13 @@ class CatalogKeeper:
                         f"settings.{field}",
                         "is fixed when the policy is made: its sums depend on it",
                     )
-            return _Change({"settings": settings}, {})
+            kept = policy.settings
+            successor = replace(
+                settings,
+                cost_range=settings.cost_range or kept.cost_range,
+                unpriced_list_usd=kept.unpriced_list_usd,
+            )
+            return _Change({"settings": successor}, {})
 
         return self._changed(name, "update_policy", change, who)
 

@@ -119,7 +119,7 @@ def _sorted_out(
     decision = found.get(report.decision_id)
     if decision is None:
         born = made_at(report.decision_id)
-        is_fresh = born is not None and now - born < FRESH
+        is_fresh = born is not None and abs(now - born) < FRESH
         raise UnknownDecision(str(report.decision_id), is_fresh=is_fresh)
     if all(arm.name != report.arm for arm in policy.arms):
         raise UnknownArm(report.arm)

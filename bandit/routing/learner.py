@@ -9,6 +9,7 @@ from bandit.domain.decision import Decision, DecisionId
 from bandit.domain.errors import CorruptPosterior
 from bandit.domain.policy import Policy
 from bandit.features.schema import FeatureSchema, schema_of
+from bandit.learning.decay import as_of as decayed
 from bandit.learning.decay import rebased, weight_of
 from bandit.learning.effective import effective_value
 from bandit.learning.posterior import posterior_from
@@ -85,7 +86,6 @@ def _fold(fold: Fold, policy: Policy, due: Sequence[Due], now: datetime) -> Fold
             schema_id=schema.id,
             sums=successors,
             contributions={change.key: change.after for change in kept},
-            decisions=decisions,
         )
         version = fold.advance()
     fold.settle(settled)
@@ -146,8 +146,11 @@ def _successors(
         for change in by_cell[cell]:
             evidence.extend(_evidence(position, sums, change, policy))
     for (cell, _), sums in zip(usable, folded([s for _, s in usable], evidence), strict=True):
+        half_life_hours = policy.settings.half_life_hours.get(cell[1])
         try:
-            posterior_from(sums, prior_of(schema, cell[1]))
+            # At the scale of now: at the epoch's, weights and their rounding may be huge.
+            current = decayed(sums, now, half_life_hours=half_life_hours)
+            posterior_from(current, prior_of(schema, cell[1]))
         except CorruptPosterior as error:
             faults[cell] = str(error)
             continue

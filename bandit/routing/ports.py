@@ -170,11 +170,10 @@ class Fold(Protocol):
         schema_id: str,
         sums: Mapping[Cell, StoredSums],
         contributions: Mapping[Key, float],
-        decisions: Mapping[DecisionId, Decision],
     ) -> None:
         """
         Store successors (each `version` is the stored one + 1; `Conflict` otherwise) and the
-        contributions they now hold.  `decisions` are those of the contributions.
+        contributions they now hold.
         """
         ...
 

@@ -1,6 +1,5 @@
 """One policy and what was learned for it, frozen and packed for scoring."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,9 +66,8 @@ class Snapshot:
     noise: Array
 
     def list_usd(self, input_tokens: float) -> Array:
-        """(arms,) list price of a query; without a price the middle of the cost range."""
-        cost_range = self.normaliser.cost_range
-        unpriced = math.sqrt(cost_range.low * cost_range.high)
+        """(arms,) list price of a query; a fixed one stands in for an arm without a price."""
+        unpriced = self.policy.settings.unpriced_list_usd or self.normaliser.middle_usd
         return np.array(
             [unpriced if price is None else price.list_usd(input_tokens) for price in self.prices]
         )

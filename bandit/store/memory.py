@@ -234,7 +234,6 @@ class _MemoryFold:
         schema_id: str,
         sums: Mapping[Cell, StoredSums],
         contributions: Mapping[Key, float],
-        decisions: Mapping[DecisionId, Decision],
     ) -> None:
         for cell, successor in sums.items():
             held = self._state.sums.get((schema_id, cell))

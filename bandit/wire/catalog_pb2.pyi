@@ -756,7 +756,9 @@ class UpdatePolicyRequest(_message.Message):
     """
     @_builtins.property
     def settings(self) -> Global___PolicySettings:
-        """The settings whole; what is absent goes back to its default."""
+        """The settings whole; what is absent goes back to its default, except for cost_range_usd, which
+        then stays as it is.
+        """
 
     def __init__(
         self,

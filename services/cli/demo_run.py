@@ -3,19 +3,16 @@
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from uuid import UUID
 
 import numpy as np
 
 from bandit.client import RouterClient
-from bandit.domain.arm import Arm, ArmId
 from bandit.domain.objective import Objective
 from bandit.domain.policy import PolicySettings
 from bandit.domain.preference import Preference
-from bandit.domain.price import Price, PriceVersion
+from bandit.domain.price import Price
 from bandit.evaluation.decision_rows import write_decisions
 from bandit.evaluation.pictures import Curve, Point, draw_frontier, draw_learning_curve
 from bandit.evaluation.regret import Measured, measured, utilities_of
@@ -138,13 +135,8 @@ def _play(
 
 def _settings(prices: dict[str, Price]) -> PolicySettings:
     """The shipped defaults; the outcomes have no latency, so it is not learned."""
-    now = datetime.now(UTC)
-    arms = [
-        Arm(ArmId(UUID(int=number)), model, prices=(PriceVersion(now, price),))
-        for number, (model, price) in enumerate(prices.items(), start=1)
-    ]
     return PolicySettings(
-        objectives=(Objective.QUALITY, Objective.COST), cost_range=cost_range_of(arms, now)
+        objectives=(Objective.QUALITY, Objective.COST), cost_range=cost_range_of(prices.values())
     )
 
 

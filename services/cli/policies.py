@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -19,11 +18,10 @@ from services.cli.options import DEFAULT_TARGET, Json, PolicyName, Target, conne
 from services.cli.output import escaped, show, show_json, table
 
 if TYPE_CHECKING:
-    from bandit.client import Policy
+    pass
 
 app = typer.Typer(no_args_is_help=True, help="Make, show and change policies.")
 
-AUTOMATIC = "auto"
 
 AlgorithmOption = Annotated[
     Algorithm | None, typer.Option("--algorithm", help="From beliefs to a choice.")
@@ -51,8 +49,8 @@ CostRange = Annotated[
     str | None,
     typer.Option(
         "--cost-range",
-        metavar="LO,HI|auto",
-        help="USD per call between which a saving matters; auto: follows the prices.",
+        metavar="LO,HI",
+        help="USD per call between which a saving matters; default from the first arms' prices.",
     ),
 ]
 LatencyRange = Annotated[
@@ -126,7 +124,7 @@ def create(
         epsilon=epsilon,
         default_preference=preference and parsing.preference(preference),
         objectives=objectives and parsing.objectives(objectives),
-        cost_range=_cost_range(cost_range),
+        cost_range=cost_range and parsing.range_of("--cost-range", cost_range),
         latency_range_ms=latency_range and parsing.range_of("--latency-range", latency_range),
         cost_form=cost_form,
         context=_context(vector, no_text=no_text, features=feature or []),
@@ -216,17 +214,16 @@ def update(
         "epsilon": epsilon,
         "default_preference": preference and parsing.preference(preference),
         "objectives": objectives and parsing.objectives(objectives),
-        "cost_range": _cost_range(cost_range),
+        "cost_range": cost_range and parsing.range_of("--cost-range", cost_range),
         "latency_range_ms": latency_range and parsing.range_of("--latency-range", latency_range),
         "cost_form": cost_form,
     }
-    if cost_range is None and all(value is None for value in given.values()):
+    if all(value is None for value in given.values()):
         raise typer.BadParameter("nothing to change: see --help")
     with connect(target) as client:
         found = client.get_policy(policy)
-        settings = found.settings
-        if cost_range == AUTOMATIC or _follows_prices(found):
-            settings = replace(settings, cost_range=None)
+        # A range that was not declared follows the prices; sent back, it would be declared.
+        settings = replace(found.settings, cost_range=None)
         changed = client.update_policy(
             policy,
             _changed(settings, **given),
@@ -249,30 +246,6 @@ def archive(policy: PolicyName, target: Target = DEFAULT_TARGET, as_json: Json =
 
 def _changed(settings: PolicySettings, **given: Any) -> PolicySettings:
     return replace(settings, **{key: value for key, value in given.items() if value is not None})
-
-
-def _cost_range(text: str | None) -> Any:
-    if text is None or text == AUTOMATIC:
-        return None
-    return parsing.range_of("--cost-range", text)
-
-
-def _follows_prices(policy: "Policy") -> bool:
-    """Whether the cost range in force is the one that the prices give."""
-    from bandit.domain.arm import Arm, ArmId, ArmStatus
-    from bandit.domain.price import PriceVersion
-    from bandit.policies.utility import cost_range_of
-
-    present = [
-        Arm(
-            ArmId(UUID(int=position)),
-            arm.name,
-            prices=(PriceVersion(policy.created_at, arm.price),) if arm.price else (),
-        )
-        for position, arm in enumerate(policy.arms)
-        if arm.status is not ArmStatus.RETIRED
-    ]
-    return policy.settings.cost_range == cost_range_of(present, policy.created_at)
 
 
 def _context(vector: int | None, *, no_text: bool, features: list[str]) -> ContextSettings:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from bandit.client import RouterClient
 from bandit.domain.errors import InvalidInput
+from bandit.domain.objective import Objective
 from bandit.domain.policy import Algorithm, ContextSettings, ContextSource, PolicySettings, Range
 from bandit.domain.preference import Tradeoff
 from bandit.domain.price import Price
@@ -19,7 +20,7 @@ from bandit.evaluation.summary import Summary, summary_of
 from bandit.evaluation.table import OutcomeTable, joined, read_prices, read_table, read_vectors
 from bandit.features.encoder import WordLlamaEncoder
 from bandit.kernels.jit import Array
-from bandit.policies.utility import Normaliser
+from bandit.policies.utility import Normaliser, cost_range_of
 from services.cli import parsing
 from services.cli.progress import progress
 from services.replaying import TargetRouter
@@ -53,10 +54,12 @@ def read(
 ) -> Task:
     """Read the files and check the options against them."""
     names = None if arms is None else [name.strip() for name in arms.split(",")]
-    table = read_table(outcomes, arms=names)
+    tradeoffs = _tradeoffs(preference)
+    needs_latency = _wants_latency(tradeoffs)
+    table = read_table(outcomes, arms=names, needs_latency=needs_latency)
     first = 0
     if warmup is not None:
-        before = read_table(warmup, arms=table.models)
+        before = read_table(warmup, arms=table.models, needs_latency=needs_latency)
         first = len(before)
         table = joined(before, table)
     if first + learn_first >= len(table):
@@ -75,7 +78,7 @@ def read(
         policy=settings,
         prices=listed,
         stream=StreamSettings(
-            tradeoffs=_tradeoffs(preference, table),
+            tradeoffs=tradeoffs,
             order=_order(order),
             delay=delay,
             missing=missing,
@@ -104,15 +107,16 @@ def _order(order: str) -> Literal["shuffled", "recorded"]:
     raise InvalidInput("--order", "must be shuffled or recorded")
 
 
-def _tradeoffs(
-    preference: str, table: OutcomeTable
-) -> tuple[Tradeoff, ...] | Literal["random", "random3"]:
+def _tradeoffs(preference: str) -> tuple[Tradeoff, ...] | Literal["random", "random3"]:
     if preference == "random":
         return "random"
-    wanted = None if preference == "random3" else parsing.preference(preference)
-    if table.latency_ms is None and (wanted is None or wanted.latency > 0):
-        raise InvalidInput("--preference", "the outcomes have no latency")
-    return "random3" if wanted is None else (wanted,)
+    return "random3" if preference == "random3" else (parsing.preference(preference),)
+
+
+def _wants_latency(tradeoffs: tuple[Tradeoff, ...] | str) -> bool:
+    if isinstance(tradeoffs, str):
+        return tradeoffs == "random3"
+    return any(Objective.LATENCY in tradeoff.needs() for tradeoff in tradeoffs)
 
 
 def _cost_range(given: str | None, prices: dict[str, Price], table: OutcomeTable) -> Range:
@@ -122,8 +126,7 @@ def _cost_range(given: str | None, prices: dict[str, Price], table: OutcomeTable
         raise InvalidInput(
             "--cost-range", "is needed where there are no prices: LO,HI in USD, or --prices FILE"
         )
-    lists = [price.list_usd(float(table.request_tokens.mean())) for price in prices.values()]
-    return Range(min(lists) / 3, 3 * max(lists))
+    return cost_range_of(prices.values(), input_tokens=float(table.request_tokens.mean()))
 
 
 def played(task: Task, seeds: Sequence[int], *, target: str | None, is_quiet: bool) -> list[Played]:

@@ -11,6 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from bandit.domain.errors import InvalidInput
 
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+TOO_LATE = datetime(2201, 1, 1, tzinfo=UTC)
+
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _Kind = TypeVar("_Kind")
 
@@ -32,14 +35,17 @@ def present(message: Any, field: str) -> Any:
 
 
 def moment(message: Any, field: str) -> datetime | None:
-    """A time in UTC; None where it is absent."""
+    """A time in UTC, of the years 1970 to 2200; None where it is absent."""
     if not message.HasField(field):
         return None
     stamp: Timestamp = getattr(message, field)
     try:
-        return stamp.ToDatetime(tzinfo=UTC)
+        at = stamp.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise InvalidInput(field, "must be from the years 1 to 9999") from None
+        at = None
+    if at is None or not EARLIEST <= at < TOO_LATE:
+        raise InvalidInput(field, "must be from the years 1970 to 2200")
+    return at
 
 
 def timestamp(at: datetime) -> Timestamp:

@@ -29,7 +29,6 @@ def write(fold, sums, *, schema_id=SCHEMA, contributions=None, decisions=None):
         schema_id=schema_id,
         sums=sums,
         contributions=contributions or {},
-        decisions=decisions or {},
     )
 
 
@@ -199,10 +198,10 @@ async def test_contributions_are_replaced_by_their_successors(store, policy):
     decisions = {first.id: first, second.id: second}
     keys = [(first.id, QUALITY), (first.id, COST), (second.id, QUALITY)]
     with store.learning.begin(policy.id) as fold:
-        write(fold, {}, contributions={keys[0]: 0.1, keys[1]: 2}, decisions=decisions)
+        write(fold, {}, contributions={keys[0]: 0.1, keys[1]: 2})
 
     with store.learning.begin(policy.id) as fold:
-        write(fold, {}, contributions={keys[0]: 1 / 3, keys[2]: 0.7}, decisions=decisions)
+        write(fold, {}, contributions={keys[0]: 1 / 3, keys[2]: 0.7})
 
     with store.learning.begin(policy.id) as fold:
         assert fold.contributions(keys[:2]) == {keys[0]: 1 / 3, keys[1]: 2.0}
@@ -229,7 +228,7 @@ async def test_a_learner_that_fails_leaves_no_trace(store, policy):
     key, cell = (decision.id, QUALITY), (policy.arms[0].id, QUALITY)
 
     with pytest.raises(ZeroDivisionError), store.learning.begin(policy.id) as fold:  # noqa: PT012 - one transaction
-        write(fold, {cell: stored()}, contributions={key: 0.5}, decisions={decision.id: decision})
+        write(fold, {cell: stored()}, contributions={key: 0.5})
         fold.settle([item.ticket for item in fold.due(now=LATER, limit=1)])
         fold.advance()
         raise ZeroDivisionError

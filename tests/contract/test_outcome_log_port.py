@@ -30,7 +30,7 @@ async def test_an_outcome_comes_back_as_it_was_appended(store, policy):
     decision = await store.with_decision(policy)
     rows = [
         an_outcome(decision, value=1, source="käufer", sequence=GREATEST_SEQUENCE),
-        an_outcome(decision, source="judge", observed_at=NOW),
+        an_outcome(decision, source="judge"),
     ]
 
     dispositions = await store.outcomes.append(policy.id, rows)

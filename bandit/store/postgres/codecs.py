@@ -51,6 +51,7 @@ def settings_json(settings: PolicySettings) -> dict[str, Any]:
         "cost_range": None if settings.cost_range is None else asdict(settings.cost_range),
         "latency_range_ms": asdict(settings.latency_range_ms),
         "quality_prior_mean": settings.quality_prior_mean,
+        "unpriced_list_usd": settings.unpriced_list_usd,
         "half_life_hours": {o.label: hours for o, hours in settings.half_life_hours.items()},
     }
 
@@ -80,6 +81,8 @@ def settings_from(kept: Mapping[str, Any]) -> PolicySettings:
         made["default_preference"] = _preference(
             *(float(weights[name]) for name in ("quality", "cost", "latency"))
         )
+    if kept.get("unpriced_list_usd") is not None:
+        made["unpriced_list_usd"] = float(kept["unpriced_list_usd"])
     if kept.get("cost_range") is not None:
         made["cost_range"] = _range_from(kept["cost_range"])
     if "latency_range_ms" in kept:
@@ -215,7 +218,7 @@ def sums_from(kept: bytes, *, epoch: datetime) -> Sums:
 
 
 def utc(moment: datetime) -> datetime:
-    """The same moment in UTC: the driver returns it in the session's time zone."""
+    """The same moment with Python's own UTC; the driver has another one."""
     return moment.astimezone(UTC)
 
 

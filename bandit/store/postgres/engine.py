@@ -12,6 +12,10 @@ from bandit.domain.errors import Unavailable
 
 STATEMENT_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 2  # the least that libpq accepts
+# A database may have other defaults, and the driver cannot read what is then written: a moment
+# whose year in the session's time zone is 0 or 10000.  Set in each transaction, since a pooler
+# runs the next one in another session.
+READABLE = "set local timezone = 'UTC'; set local datestyle = 'ISO'"
 
 _SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
 _AWAY = (
@@ -71,7 +75,7 @@ def transaction(
                 )
             with connection.begin():
                 connection.exec_driver_sql(
-                    f"set local statement_timeout = {statement_timeout_ms:d};"
+                    f"{READABLE}; set local statement_timeout = {statement_timeout_ms:d};"
                     f"set local idle_in_transaction_session_timeout = {idle_timeout_ms:d}"
                 )
                 yield connection

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from bandit.store.postgres.engine import CONNECT_TIMEOUT_S, driver_url
+from bandit.store.postgres.engine import CONNECT_TIMEOUT_S, READABLE, driver_url
 
 HOT_STATEMENT_TIMEOUT_MS = 2000
 _REFUSED_FOR_S = 0.2  # after a failed attempt: those who wait behind it need not repeat it
@@ -29,7 +29,7 @@ class Lane:
         self._url = driver_url(url)
         # A transaction has two statements at most.
         self._deadline_s = 2 * statement_timeout_ms / 1000 + _COMMIT_ALLOWANCE_S
-        self._begin = f"begin; set local statement_timeout = {statement_timeout_ms:d}"
+        self._begin = f"begin; {READABLE}; set local statement_timeout = {statement_timeout_ms:d}"
         self._connection: psycopg.AsyncConnection | None = None
         self._refused_until = 0.0
 

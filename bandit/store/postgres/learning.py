@@ -135,8 +135,16 @@ class _PostgresFold:
         return {decision.id: decision for decision in found}
 
     def outcomes(self, keys: Collection[Key]) -> dict[Key, list[OutcomeRow]]:
+        """Without `observed_at`, which learning does not use."""
         columns = schema.outcome.c
-        query = select(schema.outcome).where(
+        query = select(
+            columns.decision_id,
+            columns.head,
+            columns.source,
+            columns.sequence,
+            columns.value,
+            columns.received_at,
+        ).where(
             columns.policy_id == self._policy_id,
             *_is_among(columns.day, columns.decision_id, {id_ for id_, _ in keys}),
         )
@@ -149,7 +157,6 @@ class _PostgresFold:
                 sequence=row.sequence,
                 value=row.value,
                 received_at=utc(row.received_at),
-                observed_at=None if row.observed_at is None else utc(row.observed_at),
             )
             key = (outcome.decision_id, outcome.objective)
             if key in found:
@@ -191,7 +198,6 @@ class _PostgresFold:
         schema_id: str,
         sums: Mapping[Cell, StoredSums],
         contributions: Mapping[Key, float],
-        decisions: Mapping[DecisionId, Decision],
     ) -> None:
         first = {cell: stored for cell, stored in sums.items() if stored.version == 1}
         later = {cell: stored for cell, stored in sums.items() if stored.version != 1}

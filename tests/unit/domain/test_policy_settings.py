@@ -15,7 +15,7 @@ from bandit.domain.policy import (
 from bandit.domain.preference import Preference
 from tests.builders import a_policy, an_arm
 
-NOT_NEGATIVE = (math.nan, math.inf, -0.1)
+OUTSIDE_0_TO_100 = (math.nan, math.inf, -0.1, 100.1)
 POSITIVE = (math.nan, math.inf, 0.0, -0.1)
 LATENCY_MATTERS = Preference(quality=1, latency=1)
 
@@ -23,10 +23,10 @@ LATENCY_MATTERS = Preference(quality=1, latency=1)
 @pytest.mark.parametrize(
     ("field", "settings"),
     [
-        *[("temperature", {"temperature": value}) for value in NOT_NEGATIVE],
-        *[("alpha", {"alpha": value}) for value in NOT_NEGATIVE],
+        *[("temperature", {"temperature": value}) for value in OUTSIDE_0_TO_100],
+        *[("alpha", {"alpha": value}) for value in OUTSIDE_0_TO_100],
         *[("epsilon", {"epsilon": value}) for value in (math.nan, -0.01, 1.01)],
-        *[("quality_prior_mean", {"quality_prior_mean": value}) for value in (math.nan, math.inf)],
+        *[("quality_prior_mean", {"quality_prior_mean": v}) for v in (math.nan, -0.1, 2.1)],
         *[
             ("half_life_hours.cost", {"half_life_hours": {Objective.COST: value}})
             for value in POSITIVE
@@ -57,7 +57,7 @@ def test_settings_that_cannot_be_are_refused_by_field(field, settings):
 def test_the_ends_of_each_range_are_allowed():
     ends = [
         {"temperature": 0.0, "alpha": 0.0, "epsilon": 0.0},
-        {"epsilon": 1.0, "quality_prior_mean": -3.0},
+        {"epsilon": 1.0, "quality_prior_mean": 2.0, "temperature": 100.0},
         {"half_life_hours": {Objective.COST: 1e-9}},
     ]
 

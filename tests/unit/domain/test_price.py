@@ -36,8 +36,8 @@ def test_a_free_call_has_a_list_price_with_a_logarithm():
 
 
 @pytest.mark.parametrize("name", ["input_usd_per_million", "output_usd_per_million", "fee_usd"])
-@pytest.mark.parametrize("usd", [math.nan, math.inf, -1e-12])
-def test_a_price_that_is_not_finite_or_is_negative_is_refused_by_name(name, usd):
+@pytest.mark.parametrize("usd", [math.nan, math.inf, -1e-12, 1.1e9])
+def test_a_price_beyond_its_range_is_refused_by_name(name, usd):
     with pytest.raises(InvalidInput) as refusal:
         Price(**{name: usd})
 
@@ -58,8 +58,19 @@ def test_the_price_in_force_is_the_last_that_has_begun():
 
 @pytest.mark.parametrize(
     ("low", "high"),
-    [(0.0, 1.0), (-1.0, 1.0), (1.0, 1.0), (2.0, 1.0), (1.0, math.inf), (math.nan, 1.0)],
+    [
+        (0.0, 1.0),
+        (-1.0, 1.0),
+        (1e-13, 1.0),
+        (1.0, 1.0),
+        (2.0, 1.0),
+        (1.0, 1e13),
+        (1.0, math.inf),
+        (math.nan, 1.0),
+    ],
 )
 def test_a_range_must_rise_from_above_zero_to_something_finite(low, high):
-    with pytest.raises(InvalidInput, match="0 < low < high"):
+    with pytest.raises(InvalidInput) as refusal:
         Range(low, high)
+
+    assert refusal.value.field == "range"

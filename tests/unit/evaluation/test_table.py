@@ -155,7 +155,7 @@ def test_prices_of_the_models_are_read_and_others_are_not_looked_at(tmp_path):
         (PRICES.replace("price_in_per_m", "in"), "no column 'price_in_per_m'"),
         (PRICES.replace("small,1", "small,one"), "prices.csv:2 is not a number"),
         (PRICES + "small,2,4\n", "two prices of 'small'"),
-        (PRICES.replace("small,1", "small,-1"), "not negative"),
+        (PRICES.replace("small,1", "small,-1"), "price.input_usd_per_million"),
     ],
 )
 def test_a_bad_price_file_is_refused(tmp_path, text, problem):

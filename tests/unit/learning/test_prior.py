@@ -20,15 +20,12 @@ TEXT = schema_of(ContextSettings())
 @pytest.mark.parametrize(
     ("objective", "embedding", "cues", "bias", "noise_deviation", "shape"),
     [
-        (Objective.QUALITY, 1000, 100, 4, 0.3, 10),
+        (Objective.QUALITY, 1000, 100, 5, 0.3, 10),
         (Objective.COST, 50, 50, 1, 0.5, 5),
         (Objective.LATENCY, 50, 50, 1, 0.4, 5),
     ],
 )
-def test_each_head_has_the_prior_of_the_table(
-    objective, embedding, cues, bias, noise_deviation, shape
-):
-    """The table of algorithms, section 2."""
+def test_each_head_has_its_declared_prior(objective, embedding, cues, bias, noise_deviation, shape):
     prior = prior_of(TEXT, objective)
 
     assert_array_equal(prior.precision, [embedding] * 24 + [cues] * 8 + [bias])
@@ -41,13 +38,13 @@ def test_named_features_are_shrunk_like_cues():
 
     prior = prior_of(schema, Objective.QUALITY)
 
-    assert_array_equal(prior.precision, [100, 4])
+    assert_array_equal(prior.precision, [100, 5])
 
 
 def test_the_cost_of_an_arm_without_a_price_is_left_to_its_own_outcomes():
     priors = [prior_of(TEXT, head, is_priced=False) for head in HEADS]
 
-    assert [prior.precision[-1] for prior in priors] == [4, 0.01, 1]
+    assert [prior.precision[-1] for prior in priors] == [5, 0.01, 1]
 
 
 def test_before_any_outcome_quality_is_the_prior_mean_and_cost_the_lists_expectation():

@@ -17,6 +17,7 @@ from bandit.policies.utility import (
     Normaliser,
     cost_range_of,
     normaliser_of,
+    prices_of,
     utilities,
     utility_of,
 )
@@ -127,7 +128,7 @@ def test_the_cost_range_spans_the_list_prices_threefold_either_way():
     """Lists at 500 tokens: (1 * 500 + 4 * 200) / 1e6 = .0013 and ten times that."""
     arms = [an_arm(price=Price(1.0, 4.0)), an_arm(price=Price(10.0, 40.0)), an_arm(price=None)]
 
-    spanned = cost_range_of(arms, NOW)
+    spanned = cost_range_of(prices_of(arms, NOW))
 
     assert spanned.low == pytest.approx(0.0013 / 3)
     assert spanned.high == pytest.approx(0.013 * 3)
@@ -136,13 +137,13 @@ def test_the_cost_range_spans_the_list_prices_threefold_either_way():
 def test_without_any_price_the_cost_range_is_a_wide_one():
     later = an_arm(price=Price(1.0, 4.0), valid_from=NOW + timedelta(days=1))
 
-    spanned = cost_range_of([an_arm(price=None), later], NOW)
+    spanned = cost_range_of(prices_of([an_arm(price=None), later], NOW))
 
     assert spanned == UNPRICED_RANGE
 
 
 def test_free_arms_have_a_cost_range():
-    spanned = cost_range_of([an_arm(price=Price())], NOW)
+    spanned = cost_range_of([Price()])
 
     assert 0 < spanned.low < spanned.high
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from uuid import UUID
@@ -127,8 +128,31 @@ def test_everything_else_can_be_changed():
 
     policy = world.keeper.update_policy("chat", changed, expected_version=1, who="me")
 
-    assert (policy.version, policy.settings) == (2, changed)
+    kept = {"unpriced_list_usd": policy.settings.unpriced_list_usd}
+    assert (policy.version, policy.settings) == (2, replace(changed, **kept))
     assert world.keeper.get_policy("chat") == policy
+
+
+def test_what_stands_in_for_a_price_is_fixed_when_the_policy_is_made():
+    """The middle of the first range, sqrt(1e-4 * 1e-2) = 1e-3 USD; another range leaves it."""
+    world = World()
+    made = world.create(settings=replace(SETTINGS, cost_range=Range(1e-4, 1e-2)))
+    changed = replace(SETTINGS, cost_range=Range(1.0, 2.0))
+
+    policy = world.keeper.update_policy("chat", changed, expected_version=None, who="me")
+
+    assert made.settings.unpriced_list_usd == pytest.approx(1e-3)
+    assert policy.settings.unpriced_list_usd == made.settings.unpriced_list_usd
+    assert policy.settings.cost_range == Range(1.0, 2.0)
+
+
+def test_a_cost_range_that_an_update_does_not_give_stays():
+    world = World()
+    made = world.with_two_arms()
+
+    policy = world.keeper.update_policy("chat", SETTINGS, expected_version=None, who="me")
+
+    assert policy.settings.cost_range == made.settings.cost_range
 
 
 def test_an_update_of_a_version_that_is_gone_is_refused():

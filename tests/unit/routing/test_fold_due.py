@@ -70,7 +70,7 @@ class World:
     def put(self, cell, stored):
         """Store these sums of a cell, whatever they are."""
         with self.store.begin(self.policy.id) as fold:
-            fold.write(schema_id=SCHEMA.id, sums={cell: stored}, contributions={}, decisions={})
+            fold.write(schema_id=SCHEMA.id, sums={cell: stored}, contributions={})
 
 
 def outcome(number, value=0.5, *, head=QUALITY, source="judge", sequence=0):

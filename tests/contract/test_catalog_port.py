@@ -17,7 +17,7 @@ def test_a_policy_comes_back_as_it_was_stored(store):
     arms = (
         an_arm("free", price=None, context_window_tokens=8192),
         an_arm("älter", status=ArmStatus.RETIRED),
-        an_arm("a", price=Price(0.1, 1e-7, 1e22)),
+        an_arm("a", price=Price(0.1, 1e-7, 1e9)),
     )
     policy = a_policy("naïve 政策", arms=arms)
 

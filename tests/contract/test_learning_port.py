@@ -195,7 +195,6 @@ async def test_a_first_version_is_not_skipped(store, policy):
 
 async def test_contributions_are_replaced_by_their_successors(store, policy):
     first, second = await store.with_decision(policy), await store.with_decision(policy)
-    decisions = {first.id: first, second.id: second}
     keys = [(first.id, QUALITY), (first.id, COST), (second.id, QUALITY)]
     with store.learning.begin(policy.id) as fold:
         write(fold, {}, contributions={keys[0]: 0.1, keys[1]: 2})

@@ -163,9 +163,10 @@ def _least_uuid7(at: datetime) -> UUID:
 
 
 def _means(arm_id: UUID, candidates: bytes) -> dict[str, float]:
-    """What was predicted for the chosen arm, per objective."""
+    """What was predicted for the chosen arm, per objective that was learned."""
     rows = np.frombuffer(candidates, CANDIDATE)
     chosen = rows[(rows["arm"] == np.array(arm_bits(arm_id), "<u8")).all(axis=1)]  # type: ignore[arg-type]
     if not len(chosen):
         return {}
-    return {o.label: float(chosen[0]["mean"][o]) for o in Objective}
+    means = {o.label: float(chosen[0]["mean"][o]) for o in Objective}
+    return {label: mean for label, mean in means.items() if not np.isnan(mean)}

@@ -16,6 +16,8 @@ from bandit.domain.arm import LONGEST_NAME
 from bandit.domain.errors import CorruptPosterior
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import (
+    MOST_EXPLORATION,
+    MOST_OPTIMISM,
     Algorithm,
     ContextSettings,
     ContextSource,
@@ -36,8 +38,10 @@ positive = st.floats(0, exclude_min=True, allow_infinity=False)
 names = st.text(min_size=1, max_size=LONGEST_NAME).filter(
     lambda name: name.isprintable() and name == name.strip()
 )
+exploration = st.floats(0, MOST_EXPLORATION)
+ends = st.floats(1e-12, 1e12)
 ranges = (
-    st.tuples(positive, positive)
+    st.tuples(ends, ends)
     .filter(lambda ends: ends[0] != ends[1])
     .map(lambda ends: Range(*sorted(ends)))
 )
@@ -63,8 +67,8 @@ preferences = (
 policy_settings = st.builds(
     PolicySettings,
     algorithm=st.sampled_from(Algorithm),
-    temperature=not_negative,
-    alpha=not_negative,
+    temperature=exploration,
+    alpha=exploration,
     epsilon=st.floats(0, 1),
     context=contexts,
     objectives=st.just(HEADS),
@@ -72,7 +76,8 @@ policy_settings = st.builds(
     cost_form=st.sampled_from(CostForm),
     cost_range=st.none() | ranges,
     latency_range_ms=ranges,
-    quality_prior_mean=finite,
+    quality_prior_mean=st.floats(0, MOST_OPTIMISM),
+    unpriced_list_usd=st.none() | positive,
     half_life_hours=st.dictionaries(st.sampled_from(HEADS), positive),
 )
 

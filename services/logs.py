@@ -60,11 +60,6 @@ class Outage:
         self._what = what
         self._told = ""
 
-    @property
-    def is_on(self) -> bool:
-        """Whether the trouble has begun and is not over."""
-        return bool(self._told)
-
     def began(self, error: BaseException, *, with_stack: bool = False) -> None:
         """The trouble is there (still); another kind of error is told anew."""
         kind = type(error).__name__

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _STEADY_S = 10.0  # a child that lived so long is restarted without a pause that
 _WATCH_INTERVAL_S = 0.2
 _POSTGRES_INTERVAL_S = 1.0
 _END_ALLOWANCE_S = 3.0  # beyond the grace that a child takes itself
+_WATCH_ALLOWANCE_S = 2.0
 
 _log = logger(__name__)
 _PROJECT = Path(__file__).resolve().parents[1]
@@ -96,7 +97,8 @@ class ChildProcess:
             self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # orders that it died too early to read
+                    pipe.close()
 
 
 def _search_path() -> str:
@@ -197,11 +199,13 @@ class Stack:
     # While it runs
 
     def _watch(self) -> None:
-        """Start again what died."""
+        """Start again what died; what fails in that, whatever it is, is tried again."""
         pauses = dict.fromkeys(self._children, SHORTEST_PAUSE_S)
+        outages = {name: Outage(_log, f"starting the {name} again") for name in self._children}
         due: dict[str, float] = {}
         postgres_at = time.monotonic()
-        outage = Outage(_log, "restarting Postgres")
+        postgres_outage = Outage(_log, "restarting Postgres")
+        was_there = True
         while not self._ending.wait(_WATCH_INTERVAL_S):
             now = time.monotonic()
             for name, child in list(self._children.items()):
@@ -213,17 +217,29 @@ class Stack:
                     due[name] = now + pauses[name]
                     pauses[name] = min(2 * pauses[name], LONGEST_PAUSE_S)
                 elif now >= due[name]:
-                    del due[name]
-                    self._start_again(name)
+                    try:
+                        self._start_again(name)
+                    except Exception as error:
+                        outages[name].began(error)
+                        due[name] = now + pauses[name]
+                        pauses[name] = min(2 * pauses[name], LONGEST_PAUSE_S)
+                    else:
+                        outages[name].ended()
+                        del due[name]
             if self._postgres is not None and now - postgres_at >= _POSTGRES_INTERVAL_S:
                 postgres_at = now
                 try:
                     if not self._postgres.is_running():
-                        _log.error("Postgres died and is started again")
+                        if was_there:
+                            _log.error("Postgres died and is started again")
+                        was_there = False
                         self._postgres.restart_now()
-                    outage.ended()
-                except PostgresStartFailed as error:
-                    outage.began(error)
+                    was_there = True
+                    postgres_outage.ended()
+                except Exception as error:
+                    if self._ending.is_set():  # and it was taken away from us
+                        return
+                    postgres_outage.began(error)
 
     def _start_again(self, name: str) -> None:
         with self._lock:
@@ -237,12 +253,24 @@ class Stack:
 
     def _stop(self) -> None:
         self._ending.set()
-        if self._watching is not None:
-            self._watching.join()
-        within_s = self._settings.grace_s + _END_ALLOWANCE_S
         with ExitStack() as ending:  # in the reverse of this order, whatever fails
             if self._postgres is not None:
                 ending.callback(self._postgres.stop)
             for name in ("learner", "router"):
-                if name in self._children:
-                    ending.callback(self._children[name].stop, within_s=within_s)
+                ending.callback(self._stop_child, name)
+            ending.callback(self._stop_watching)
+
+    def _stop_child(self, name: str) -> None:
+        with self._lock:
+            child = self._children.get(name)
+        if child is not None:
+            child.stop(within_s=self._settings.grace_s + _END_ALLOWANCE_S)
+
+    def _stop_watching(self) -> None:
+        if self._watching is None:
+            return
+        self._watching.join(_WATCH_ALLOWANCE_S)
+        if self._watching.is_alive() and self._postgres is not None:
+            # It waits for Postgres to recover, which may take minutes that nobody has now.
+            self._postgres.stop()
+            self._watching.join(_WATCH_ALLOWANCE_S)

@@ -107,6 +107,8 @@ class Router:
     ) -> list[Answer | BanditError]:
         problems = [_problem(snapshot, query) for query in queries]
         sound = [q for q, problem in zip(queries, problems, strict=True) if problem is None]
+        if not sound:
+            return [problem for problem in problems if problem is not None]
         contexts = contexts_of(snapshot.schema, sound, self._encoder)
         rows = iter(zip(contexts, scores_of(snapshot, contexts), strict=True))
         answers: list[Answer | BanditError] = []

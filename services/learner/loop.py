@@ -46,14 +46,19 @@ class Learner:
         self._faults: dict[tuple[PolicyId, Cell], str] = {}
 
     def run(self, stopping: Event, *, tell_ready: Callable[[], None] = lambda: None) -> None:
-        """Learn until `stopping` is set, which is looked at between micro-batches."""
+        """
+        Learn until `stopping` is set, which is looked at between micro-batches.
+
+        In a round each policy has one micro-batch, so that a long line keeps no other waiting;
+        as long as one of them was full, the next round follows at once.
+        """
         pause_s = SHORTEST_PAUSE_S
         is_ready = False
         while not stopping.is_set():
             started = time.monotonic()
             try:
                 self._keep_partitions()
-                self._learn(stopping)
+                has_more = self._learn(stopping)
             except Exception as error:
                 # Whatever it is, learning must go on when it is over.
                 self._outage.began(error, with_stack=not isinstance(error, BanditError))
@@ -65,7 +70,8 @@ class Learner:
             if not is_ready:
                 is_ready = True
                 tell_ready()
-            stopping.wait(max(0.0, self._interval_s - (time.monotonic() - started)))
+            if not has_more:
+                stopping.wait(max(0.0, self._interval_s - (time.monotonic() - started)))
 
     def _keep_partitions(self) -> None:
         now = self._clock()
@@ -73,11 +79,15 @@ class Learner:
             self._make_partitions(now)
             self._partitions_at = now
 
-    def _learn(self, stopping: Event) -> None:
+    def _learn(self, stopping: Event) -> bool:
+        """One micro-batch per policy; whether any was full."""
+        has_more = False
         due = self._store.policies_with_due(now=self._clock())
         if due:
             self._read_policies()
         for policy_id in due:
+            if stopping.is_set():
+                break
             policy = self._policies.get(policy_id)
             if policy is None:
                 continue  # made since the policies were read: the next round finds it
@@ -85,7 +95,7 @@ class Learner:
                 policy_id, Outage(_log, f"learning of policy {policy.name!r}")
             )
             try:
-                self._fold(policy, stopping)
+                has_more |= self._fold(policy)
             except Unavailable:
                 raise
             except Exception as error:
@@ -93,6 +103,7 @@ class Learner:
                 trouble.began(error, with_stack=True)
             else:
                 trouble.ended()
+        return has_more
 
     def _read_policies(self) -> None:
         """Bring the policies held here up to date."""
@@ -104,23 +115,21 @@ class Learner:
         ):
             self._policies = {policy.id: policy for policy in self._catalog.list()}
 
-    def _fold(self, policy: Policy, stopping: Event) -> None:
-        """Fold until nothing is due, or another learner is at it."""
-        while not stopping.is_set():
-            folded = fold_due(self._store, policy, now=self._clock())
-            if folded is None:
-                return
-            for cell, fault in (folded.faults or {}).items():
-                self._tell_fault(policy, cell, fault)
-            if folded.learned_version is not None:
-                _log.debug(
-                    "learned",
-                    policy=policy.name,
-                    settled=folded.settled,
-                    learned_version=folded.learned_version,
-                )
-            if folded.settled + folded.held < MICRO_BATCH:
-                return
+    def _fold(self, policy: Policy) -> bool:
+        """Fold one micro-batch, unless another learner is at it; whether it was full."""
+        folded = fold_due(self._store, policy, now=self._clock())
+        if folded is None:
+            return False
+        for cell, fault in (folded.faults or {}).items():
+            self._tell_fault(policy, cell, fault)
+        if folded.learned_version is not None:
+            _log.debug(
+                "learned",
+                policy=policy.name,
+                settled=folded.settled,
+                learned_version=folded.learned_version,
+            )
+        return folded.settled + folded.held >= MICRO_BATCH
 
     def _tell_fault(self, policy: Policy, cell: Cell, fault: str) -> None:
         if self._faults.get((policy.id, cell)) == fault:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -20,12 +21,19 @@ from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
 from bandit.store.postgres.listener import changes
 from bandit.store.postgres.outcomes import PostgresOutcomeLog
+from bandit.store.postgres.partitions import keep_partitions
 from bandit.store.postgres.posteriors import PostgresPosteriors
 from migrations.current import is_current
+from services.logs import Outage, logger
 from services.router.freshness import FreshCatalog, FreshFeedback, FreshLearning, FreshRouter
 from services.router.snapshots import ServedSnapshots
 from services.router.uuid7 import RANDOM_BYTES, uuid7
 from services.settings import Settings
+
+_PARTITIONS_EVERY_S = 3600.0
+_PARTITIONS_RETRY_S = 5.0
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,8 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             poll_interval_s=settings.poll_interval_ms / 1000,
         )
         keeper = CatalogKeeper(catalog, clock=now, new_id=new_id, random_bytes=secrets.token_bytes)
-        for task in (snapshots.keep_fresh(), _wake(snapshots, url)):
+        keeping_days = _keep_days(partial(keep_partitions, engine))
+        for task in (snapshots.keep_fresh(), _wake(snapshots, url), keeping_days):
             closing.push_async_callback(_cancelled, asyncio.create_task(task))
         yield Parts(
             router=FreshRouter(
@@ -112,6 +121,21 @@ async def _wake(snapshots: ServedSnapshots, url: str) -> None:
     """Look at once when the database tells of a change, instead of at the next poll."""
     async for _ in changes(url):
         snapshots.wake()
+
+
+async def _keep_days(make_partitions: Callable[[datetime], int]) -> None:
+    """See that the log has room for the days to come, at the start and hourly."""
+    outage = Outage(_log, "making partitions")
+    while True:
+        try:
+            await asyncio.to_thread(make_partitions, now())
+        except Exception as error:
+            # Whatever it is, the learner may do it instead, and there is room for a week.
+            outage.began(error)
+            await asyncio.sleep(_PARTITIONS_RETRY_S)
+        else:
+            outage.ended()
+            await asyncio.sleep(_PARTITIONS_EVERY_S)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -9,7 +9,14 @@ from datetime import datetime
 from typing import TypeVar
 
 from bandit.domain.decision import arm_from_bits
-from bandit.domain.errors import BanditError, Unavailable, UnknownArm, UnknownPolicy
+from bandit.domain.errors import (
+    BanditError,
+    InvalidInput,
+    Unavailable,
+    UnknownArm,
+    UnknownArmNamed,
+    UnknownPolicy,
+)
 from bandit.domain.outcome import Receipt, Report
 from bandit.domain.policy import Policy
 from bandit.domain.query import Query
@@ -17,12 +24,12 @@ from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
 from bandit.routing.ports import Catalog, PosteriorReader
 from bandit.routing.router import Answer, Router
-from bandit.routing.snapshot import Snapshot
 from services.router.snapshots import ServedSnapshots
 from services.router.state import State, state_of
 from services.router.translate_catalog import Described
 from services.router.translate_fields import moved
 
+_MISSING = (UnknownPolicy, UnknownArm, UnknownArmNamed)  # as far as this process knows
 _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")
 
@@ -43,14 +50,16 @@ class FreshRouter:
         self, queries: Sequence[Query | BanditError]
     ) -> list[Answer | BanditError]:
         """Decide and record each query, in order; one that is refused already stays so."""
-        answers = await _each(queries, self._router.select, self._snapshots, UnknownPolicy)
-        return [await self._with_known_arms(answer) for answer in answers]
+        answers = await _each(queries, self._router.select, self._snapshots)
+        return [
+            await self._with_known_arms(_with_own_fault(query, answer))
+            for query, answer in zip(queries, answers, strict=True)
+        ]
 
     async def preview(self, query: Query) -> Answer:
         """What `select` would decide, recorded nowhere; its fields lie under `request`."""
-        await _known(query.policy, self._snapshots)
         with moved("", "request."):
-            return self._router.preview(query)
+            return await _looking_again(lambda: self._router.preview(query), self._snapshots)
 
     async def _with_known_arms(self, answer: Answer | BanditError) -> Answer | BanditError:
         """A stored answer may name an arm that is newer than the policy held here."""
@@ -79,9 +88,7 @@ class FreshFeedback:
         self, reports: Sequence[Report | BanditError]
     ) -> list[list[Receipt] | BanditError]:
         """Take each report; one that is refused already stays so."""
-        return await _each(
-            reports, self._feedback.report, self._snapshots, UnknownPolicy, UnknownArm
-        )
+        return await _each(reports, self._feedback.report, self._snapshots)
 
 
 class FreshCatalog:
@@ -138,7 +145,8 @@ class FreshLearning:
 
     async def state(self, name: str) -> State:
         """The state of a policy."""
-        policy_id = (await _known(name, self._snapshots)).policy.id
+        held = await _looking_again(lambda: self._snapshots.get(name), self._snapshots)
+        policy_id = held.policy.id
         # In this order: whoever sees nothing pending and the snapshot at the learned version may
         # trust that the snapshot holds all.  The other way round a fold could end in between.
         pending = await asyncio.to_thread(self._posteriors.pending, policy_id)
@@ -154,19 +162,23 @@ async def _each(
     asked: Sequence[_Asked | BanditError],
     use_case: Callable[[Sequence[_Asked]], Awaitable[Sequence[_Answer | BanditError]]],
     snapshots: ServedSnapshots,
-    *missing: type[BanditError],
 ) -> list[_Answer | BanditError]:
-    """The use case's answers, asked again where something is `missing` that may be there by now."""
+    """The use case's answers, asked again where something is missing that may be there by now."""
     answers = await _where_open(asked, use_case)
     again = [
         position
         for position, answer in enumerate(answers)
-        if isinstance(answer, missing) and not isinstance(asked[position], BanditError)
+        if isinstance(answer, _MISSING) and not isinstance(asked[position], BanditError)
     ]
-    if again and await snapshots.look_again():
+    if not again:
+        return answers
+    second: Sequence[_Answer | BanditError]
+    if await snapshots.look_again():
         second = await _where_open([asked[position] for position in again], use_case)
-        for position, answer in zip(again, second, strict=True):
-            answers[position] = answer
+    else:
+        second = [_cannot_look() for _ in again]
+    for position, answer in zip(again, second, strict=True):
+        answers[position] = answer
     return answers
 
 
@@ -180,12 +192,32 @@ async def _where_open(
     return [one if isinstance(one, BanditError) else next(answers) for one in asked]
 
 
-async def _known(name: str, snapshots: ServedSnapshots) -> Snapshot:
+async def _looking_again(ask: Callable[[], _Answer], snapshots: ServedSnapshots) -> _Answer:
+    """What `ask` answers, asked again where something is missing that may be there by now."""
     try:
-        return snapshots.get(name)
-    except UnknownPolicy:
-        await snapshots.look_again()
-        return snapshots.get(name)
+        return ask()
+    except _MISSING:
+        if not await snapshots.look_again():
+            raise _cannot_look() from None
+    return ask()
+
+
+def _cannot_look() -> Unavailable:
+    return Unavailable("what is not known here cannot be looked up now")
+
+
+def _with_own_fault(
+    query: Query | BanditError, answer: Answer | BanditError
+) -> Answer | BanditError:
+    """An id of ours that cannot be stored, for want of a partition, is no fault of the caller's."""
+    if (
+        isinstance(query, Query)
+        and query.decision_id is None
+        and isinstance(answer, InvalidInput)
+        and answer.field == "decision_id"
+    ):
+        return Unavailable("the database has no partition for today's decisions")
+    return answer
 
 
 def _knows_arms(policy: Policy, answer: Answer) -> bool:

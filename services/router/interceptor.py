@@ -20,13 +20,19 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc,type-arg,unused-ig
     """Turns a `BanditError` into its status, and anything else unforeseen into INTERNAL."""
 
     def __init__(self) -> None:
+        self._started = 0
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def until_idle(self) -> None:
-        """Wait until no call is under way."""
-        await self._idle.wait()
+    async def until_quiet(self, *, for_s: float) -> None:
+        """Wait until no call is under way, and none has begun for a while."""
+        while True:
+            await self._idle.wait()
+            seen = self._started
+            await asyncio.sleep(for_s)
+            if self._idle.is_set() and self._started == seen:
+                return
 
     async def intercept_service(
         self,
@@ -39,6 +45,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc,type-arg,unused-ig
             return handler
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            self._started += 1
             self._under_way += 1
             self._idle.clear()
             try:

@@ -35,7 +35,7 @@ SERVICES: Sequence[str] = tuple(
     )
 )
 _READINESS_INTERVAL_S = 0.05
-_QUIET_S = 0.2  # for calls that had been sent when the drain began
+_QUIET_S = 0.2  # for calls that were sent before the drain began and are still in the queues
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -154,9 +154,8 @@ async def _set_all(readiness: health.aio.HealthServicer, status: int) -> None:
 async def _drained(server: grpc.aio.Server, calls: Calls, grace_s: float) -> None:
     """Finish the calls under way; then streams that would never end, such as health's, are cut."""
     stopping = asyncio.create_task(server.stop(grace_s))
-    await asyncio.wait([stopping], timeout=_QUIET_S)
-    idle = asyncio.create_task(calls.until_idle())
-    await asyncio.wait([stopping, idle], return_when=asyncio.FIRST_COMPLETED)
-    idle.cancel()
+    quiet = asyncio.create_task(calls.until_quiet(for_s=_QUIET_S))
+    await asyncio.wait([stopping, quiet], return_when=asyncio.FIRST_COMPLETED)
+    quiet.cancel()
     await server.stop(None)
     await stopping

@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 
+from bandit.domain.arm import ArmId
 from bandit.domain.errors import BanditError, Unavailable, UnknownPolicy
 from bandit.domain.policy import Policy, PolicyId
 from bandit.features.schema import schema_of
@@ -202,9 +203,8 @@ class ServedSnapshots:
         previous = before.snapshot if before is not None else None
         aged_at = before.aged_at if before is not None else now
         known: dict[Cell, int] = {}
-        if previous is not None and _priors_changed(previous, policy, now):
-            previous = None  # what is held was made with other priors: all is made anew
         if previous is not None:
+            previous = _without(previous, _arms_with_other_priors(previous, policy, now))
             known = {cell: learned.version for cell, learned in previous.cells.items()}
         if _ages(policy) and now - aged_at >= AGEING_INTERVAL:
             known, aged_at = {}, now
@@ -253,13 +253,27 @@ def _ages(policy: Policy) -> bool:
     return bool(policy.settings.half_life_hours)
 
 
-def _priors_changed(previous: Snapshot, policy: Policy, now: datetime) -> bool:
-    """Whether an arm got its first price (or lost it): the prior of its cost is then another."""
-    had_price = {
-        arm.id: price is not None for arm, price in zip(previous.arms, previous.prices, strict=True)
+def _arms_with_other_priors(previous: Snapshot, policy: Policy, now: datetime) -> set[ArmId]:
+    """The arms that got their first price (or lost it): the prior of their cost is another now."""
+    has_price = {arm.id: arm.price_at(now) is not None for arm in policy.present_arms}
+    return {
+        arm.id
+        for arm, price in zip(previous.arms, previous.prices, strict=True)
+        if has_price.get(arm.id, price is not None) != (price is not None)
     }
-    return any(
-        had_price.get(arm.id, has_price) != has_price
-        for arm in policy.present_arms
-        for has_price in (arm.price_at(now) is not None,)
+
+
+def _without(snapshot: Snapshot, arms: set[ArmId]) -> Snapshot:
+    """The snapshot of the other arms: these are to be made anew."""
+    if not arms:
+        return snapshot
+    kept = [position for position, arm in enumerate(snapshot.arms) if arm.id not in arms]
+    return replace(
+        snapshot,
+        arms=tuple(snapshot.arms[position] for position in kept),
+        prices=tuple(snapshot.prices[position] for position in kept),
+        cells={cell: learned for cell, learned in snapshot.cells.items() if cell[0] not in arms},
+        means=snapshot.means[kept],
+        covariances=snapshot.covariances[kept],
+        noise=snapshot.noise[kept],
     )

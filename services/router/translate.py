@@ -1,6 +1,7 @@
 """Between messages and the domain: deciding, reporting and showing what was learned."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -83,11 +84,14 @@ def preview_query(request: router_pb2.PreviewRequest) -> Query:
 
 
 def fingerprint(request: router_pb2.SelectRequest) -> bytes:
-    """Hash of everything in a request but its id: tells a repetition from another request."""
-    anonymous = router_pb2.SelectRequest()
-    anonymous.CopyFrom(request)
-    anonymous.ClearField("decision_id")
-    return hashlib.sha256(anonymous.SerializeToString(deterministic=True)).digest()
+    """
+    Hash of everything in a request that makes the decision: tells a repetition from another one.
+    """
+    deciding = router_pb2.SelectRequest()
+    deciding.CopyFrom(request)
+    for field in ("decision_id", "explain"):
+        deciding.ClearField(field)
+    return hashlib.sha256(deciding.SerializeToString(deterministic=True)).digest()
 
 
 def select_response(answer: Answer, *, explain: bool) -> router_pb2.SelectResponse:
@@ -137,14 +141,13 @@ def preference(message: catalog_pb2.Preference) -> Preference:
 
 def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.SelectResponse:
     names = {arm.id: arm.name for arm in policy.arms}
-    learned = policy.settings.objectives
     arms = [arm_from_bits(bits) for bits in decision.candidates["arm"]]
     eligible = decision.candidates["removed_by"] == Removal.NONE
     chosen = decision.candidates[arms.index(decision.arm_id)]
     response = router_pb2.SelectResponse(
         arm=names[decision.arm_id],
         propensity=decision.propensity,
-        predicted=_predicted(chosen, learned),
+        predicted=_predicted(chosen),
         ranked=[names[arm] for arm, kept in zip(arms, eligible, strict=True) if kept],
         policy_version=decision.policy_version,
         snapshot_version=decision.snapshot_version,
@@ -153,7 +156,7 @@ def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.
         response.candidates.extend(
             router_pb2.Candidate(
                 arm=names[arm],
-                predicted=_predicted(row, learned),
+                predicted=_predicted(row),
                 utility=float(row["utility"]),
                 propensity=float(row["propensity"]),
                 removed_by=Removal(int(row["removed_by"])).label,
@@ -163,12 +166,15 @@ def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.
     return response
 
 
-def _predicted(row: np.void, learned: Sequence[Objective]) -> router_pb2.Predicted:
+def _predicted(row: np.void) -> router_pb2.Predicted:
+    """As it was stored: what the policy did not learn then has no estimate."""
     predicted = router_pb2.Predicted()
-    for objective in learned:
-        estimate = getattr(predicted, _ESTIMATES[objective])
-        estimate.mean = float(row["mean"][objective])
-        estimate.deviation = float(row["deviation"][objective])
+    for objective, field in _ESTIMATES.items():
+        mean = float(row["mean"][objective])
+        if not math.isnan(mean):
+            estimate = getattr(predicted, field)
+            estimate.mean = mean
+            estimate.deviation = float(row["deviation"][objective])
     return predicted
 
 

@@ -24,7 +24,7 @@ def moved(old: str, new: str) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        if type(error) is not InvalidInput or not error.field.startswith(old):
+        if error.reason != InvalidInput.reason or not error.field.startswith(old):
             raise
         raise InvalidInput(new + error.field.removeprefix(old), error.problem) from None
 

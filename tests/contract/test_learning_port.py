@@ -42,11 +42,17 @@ async def with_due(store, policy, count):
 
 
 async def test_only_policies_with_something_due_are_named(store, policy):
-    store.with_policy()
+    other = store.with_policy()
     await with_due(store, policy, 2)
+    await with_due(store, other, 1)
 
-    assert list(store.learning.policies_with_due(now=NOW - timedelta(seconds=1))) == []
-    assert list(store.learning.policies_with_due(now=NOW)) == [policy.id]
+    with store.learning.begin(other.id) as fold:
+        due = fold.due(now=LATER, limit=10)
+        fold.postpone([item.ticket for item in due], until=LATER + timedelta(seconds=10))
+
+    assert list(store.learning.policies_with_due(now=LATER)) == [policy.id]
+    then = store.learning.policies_with_due(now=LATER + timedelta(seconds=10))
+    assert sorted(then) == sorted([policy.id, other.id])
 
 
 async def test_the_oldest_come_first_and_no_more_than_asked_for(store, policy):

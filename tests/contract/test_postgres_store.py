@@ -5,7 +5,7 @@ import threading
 import time
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import psycopg
@@ -278,6 +278,20 @@ async def test_a_hung_learner_loses_its_lock(engine, policy):
         fold.advance()
 
     assert PostgresCatalog(engine).versions()[policy.id].learned == 0
+
+
+async def test_an_outcome_is_due_at_once_whatever_the_clocks_say(outcomes, engine, policy):
+    """The router's clock is an hour ahead of the learner's."""
+    decision = a_decision(policy)
+    ahead = NOW + timedelta(hours=1)
+    await outcomes.append(policy.id, [an_outcome(decision, received_at=ahead)])
+
+    learning = PostgresLearning(engine)
+    with learning.begin(policy.id) as fold:
+        due = fold.due(now=NOW, limit=10)
+
+    assert learning.policies_with_due(now=NOW) == [policy.id]
+    assert [item.key for item in due] == [(decision.id, QUALITY)]
 
 
 async def test_a_change_is_notified_at_commit(database_url, engine, policy):

@@ -12,6 +12,7 @@ from bandit.wire import catalog_pb2
 from services.settings import Settings
 from services.supervisor import Stack
 from tests.service.calls import Calls, running_router
+from tests.service.refusals import World, a_world
 
 _numbers = count()
 
@@ -38,6 +39,12 @@ def other_worker(stack: Stack) -> Iterator[Calls]:
         grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield Calls(channel)
+
+
+@pytest.fixture(scope="session")
+def world(calls: Calls) -> World:
+    """What bad requests are sent to."""
+    return a_world(calls)
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
-"""Whatever is wrong with a request, the caller is told what, and nothing changes."""
+"""Whatever is wrong with a choice or a report, the caller is told what, and nothing changes."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import grpc
 import psycopg
@@ -16,33 +14,21 @@ from bandit.wire import feedback_pb2 as f
 from bandit.wire import learning_pb2
 from bandit.wire import router_pb2 as r
 from tests.service.calls import Calls, error_of, unpacked
+from tests.service.refusals import (
+    INVALID,
+    LONG,
+    MISSING,
+    TOO_LARGE,
+    Case,
+    World,
+    assert_refused,
+    everything,
+    refused,
+)
 
-INVALID = grpc.StatusCode.INVALID_ARGUMENT
-MISSING = grpc.StatusCode.NOT_FOUND
-TOO_LARGE = grpc.StatusCode.RESOURCE_EXHAUSTED
-LONG = "x" * 201
+YEAR_1 = -62_135_596_800
+YEAR_2201 = 7_289_654_400
 OLD_ID = "01800000-0000-7000-8000-000000000000"  # a UUIDv7 of April 2022
-
-
-@dataclass(frozen=True)
-class World:
-    """A policy with everything, one that learns quality alone, and a decision of the first."""
-
-    policy: str
-    plain: str
-    decision_id: str
-    arm: str
-
-
-@dataclass(frozen=True)
-class Case:
-    """A request to be refused, and how."""
-
-    name: str
-    request: Callable[[World], Any]
-    code: grpc.StatusCode
-    reason: str
-    field: str = ""
 
 
 def select(**fields: Any) -> Callable[[World], r.SelectRequest]:
@@ -65,18 +51,8 @@ def report(**fields: Any) -> Callable[[World], f.ReportRequest]:
     )
 
 
-def create(arms: Any = (), name: str = "never", **settings: Any) -> Callable[[World], Any]:
-    return lambda world: c.CreatePolicyRequest(
-        name=name, arms=arms, settings=c.PolicySettings(**settings)
-    )
-
-
 def vector(*values: float) -> r.Vector:
     return r.Vector(values=values)
-
-
-def refused(name: str, request: Callable[[World], Any], field: str) -> Case:
-    return Case(name, request, INVALID, "INVALID_ARGUMENT", field)
 
 
 CASES = [
@@ -161,6 +137,9 @@ CASES = [
     refused("no decision id", report(decision_id=""), "decision_id"),
     refused("long arm", report(arm=LONG), "arm"),
     refused("impossible time", report(observed_at=Timestamp(seconds=2**60)), "observed_at"),
+    refused("observed in year 1", report(observed_at=Timestamp(seconds=YEAR_1)), "observed_at"),
+    refused("observed in 1969", report(observed_at=Timestamp(seconds=-1)), "observed_at"),
+    refused("observed in 2201", report(observed_at=Timestamp(seconds=YEAR_2201)), "observed_at"),
     Case("report to nobody", report(policy="nobody"), MISSING, "UNKNOWN_POLICY"),
     Case("report of an unknown arm", report(arm="zzz"), MISSING, "UNKNOWN_ARM"),
     Case(
@@ -169,107 +148,7 @@ CASES = [
         MISSING,
         "UNKNOWN_DECISION",
     ),
-    # The catalog
-    refused("long policy name made", create(name=LONG), "name"),
-    refused("nameless policy", create(name=""), "name"),
-    refused("nameless arm", create(arms=[c.Arm(name="a"), c.Arm()]), "arms[1].name"),
-    refused(
-        "negative price",
-        create(arms=[c.Arm(name="a", price=c.Price(fee_usd=-1))]),
-        "arms[0].price.fee_usd",
-    ),
-    refused(
-        "no window",
-        create(arms=[c.Arm(name="a", context_window_tokens=0)]),
-        "arms[0].context_window_tokens",
-    ),
-    refused(
-        "arm retired at birth",
-        create(arms=[c.Arm(name="a", status=c.ARM_STATUS_RETIRED)]),
-        "arms[0].status",
-    ),
-    refused("two arms of a name", create(arms=[c.Arm(name="a")] * 2), "arms.name"),
-    refused("hot", create(temperature=math.inf), "settings.temperature"),
-    refused("epsilon over 1", create(epsilon=2), "settings.epsilon"),
-    refused("unknown algorithm", create(algorithm=99), "settings.algorithm"),
-    refused("unknown objective", create(objectives=[1, 0]), "settings.objectives[1]"),
-    refused("no quality", create(objectives=[2]), "settings.objectives"),
-    refused(
-        "range upside down",
-        create(latency_range_ms=c.Range(low=2, high=1)),
-        "settings.latency_range_ms",
-    ),
-    refused(
-        "negative default weight",
-        create(default_preference=c.Preference(quality=-1)),
-        "settings.default_preference.quality",
-    ),
-    refused(
-        "half-life of nothing",
-        create(half_life_hours=c.HalfLife(cost=0.0)),
-        "settings.half_life_hours.cost",
-    ),
-    refused(
-        "vector of no length",
-        create(context=c.ContextSettings(vector=c.VectorContext())),
-        "settings.context.vector.length",
-    ),
-    refused(
-        "feature without spread",
-        create(context=c.ContextSettings(features=[c.NamedFeature(name="age", deviation=0)])),
-        "settings.context.features[0].deviation",
-    ),
-    refused("short key", lambda w: c.CreatePolicyRequest(name="never", key=b"short"), "key"),
-    Case(
-        "name taken",
-        lambda w: c.CreatePolicyRequest(name=w.policy),
-        grpc.StatusCode.ALREADY_EXISTS,
-        "ALREADY_EXISTS",
-    ),
-    Case(
-        "arm's name taken",
-        lambda w: c.AddArmRequest(policy=w.policy, arm=c.Arm(name="a")),
-        grpc.StatusCode.ALREADY_EXISTS,
-        "ALREADY_EXISTS",
-    ),
-    refused("nameless arm added", lambda w: c.AddArmRequest(policy=w.policy), "arm.name"),
-    refused(
-        "another context",
-        lambda w: c.UpdatePolicyRequest(policy=w.policy, settings=c.PolicySettings()),
-        "settings.context",
-    ),
-    Case(
-        "stale version",
-        lambda w: c.UpdatePolicyRequest(policy=w.policy, expected_policy_version=7),
-        grpc.StatusCode.ABORTED,
-        "STALE_POLICY",
-    ),
-    refused("no status", lambda w: c.SetArmStatusRequest(policy=w.policy, arm="a"), "status"),
-    refused(
-        "retired by status",
-        lambda w: c.SetArmStatusRequest(policy=w.policy, arm="a", status=c.ARM_STATUS_RETIRED),
-        "status",
-    ),
-    refused("no price", lambda w: c.SetPriceRequest(policy=w.policy, arm="a"), "price"),
-    refused(
-        "price in the past",
-        lambda w: c.SetPriceRequest(
-            policy=w.policy, arm="a", price=c.Price(), valid_from=Timestamp(seconds=1)
-        ),
-        "valid_from",
-    ),
-    Case(
-        "price of an unknown arm",
-        lambda w: c.SetPriceRequest(policy=w.policy, arm="zzz", price=c.Price()),
-        MISSING,
-        "UNKNOWN_ARM",
-    ),
-    Case(
-        "unknown policy asked for",
-        lambda w: c.GetPolicyRequest(policy="nobody"),
-        MISSING,
-        "UNKNOWN_POLICY",
-    ),
+    # The state
     Case(
         "state of an unknown policy",
         lambda w: learning_pb2.GetStateRequest(policy="nobody"),
@@ -279,73 +158,11 @@ CASES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def world(calls: Calls) -> World:
-    policy, plain_policy = f"bad-input-{uuid4()}", f"bad-input-plain-{uuid4()}"
-    price = c.Price(input_usd_per_million=1.0)
-    calls.catalog.CreatePolicy(
-        c.CreatePolicyRequest(
-            name=policy,
-            settings=c.PolicySettings(context=c.ContextSettings(vector=c.VectorContext(length=3))),
-            arms=[c.Arm(name="a", price=price), c.Arm(name="b", price=price)],
-        )
-    )
-    calls.catalog.CreatePolicy(
-        c.CreatePolicyRequest(
-            name=plain_policy,
-            settings=c.PolicySettings(
-                context=c.ContextSettings(),
-                objectives=[c.OBJECTIVE_QUALITY],
-                default_preference=c.Preference(quality=1),
-            ),
-            arms=[c.Arm(name="a")],
-        )
-    )
-    chosen = calls.select(policy)
-    return World(policy, plain_policy, chosen.decision_id, chosen.arm)
-
-
-def everything(database: psycopg.Connection) -> tuple[Any, ...]:
-    """What would show any change: every count and every version."""
-    row = database.execute(
-        "select (select count(*) from decision), (select count(*) from outcome),"
-        " (select count(*) from dirty_key), (select count(*) from contribution),"
-        " (select count(*) from policy_event), (select count(*) from arm),"
-        " (select count(*) from price), (select sum(version) from posterior),"
-        " (select sum(version + learned_version) from policy)"
-    ).fetchone()
-    assert row is not None
-    return row
-
-
-def called(calls: Calls, request: Any) -> Any:
-    """Send a request to the method it belongs to."""
-    method = type(request).__name__.removesuffix("Request")
-    for stub in (calls.router, calls.feedback, calls.catalog, calls.learning):
-        if hasattr(stub, method):
-            return getattr(stub, method)(request)
-    raise AssertionError(method)
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_bad_request_is_refused_by_name_and_changes_nothing(
     case: Case, world: World, calls: Calls, database: psycopg.Connection
 ) -> None:
-    before = everything(database)
-
-    with pytest.raises(grpc.RpcError) as raised:
-        called(calls, case.request(world))
-
-    code, details = error_of(raised.value)
-    assert code is case.code, raised.value.details()
-    assert details["ErrorInfo"].reason == case.reason
-    assert details["ErrorInfo"].domain == "bandit.router"
-    if case.field:
-        assert [v.field for v in details["BadRequest"].field_violations] == [case.field]
-    if code is TOO_LARGE:
-        assert details["QuotaFailure"].violations
-        assert details["RetryInfo"].retry_delay.seconds > 0
-    assert everything(database) == before
+    assert_refused(case, world, calls, database)
 
 
 def test_no_eligible_arm_says_which_filter_removed_which(world: World, calls: Calls) -> None:

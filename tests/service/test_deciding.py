@@ -119,6 +119,42 @@ def test_a_repeated_id_gets_the_stored_answer_whole(calls: Calls, policy: str) -
     assert same_but_replayed(first, again)
 
 
+@pytest.mark.parametrize(
+    ("learned", "later"),
+    [
+        ([c.OBJECTIVE_QUALITY, c.OBJECTIVE_COST], [c.OBJECTIVE_QUALITY, c.OBJECTIVE_LATENCY]),
+        ([], [c.OBJECTIVE_QUALITY, c.OBJECTIVE_COST]),
+    ],
+)
+def test_a_repeated_id_gets_the_stored_answer_whole_though_other_objectives_are_learned_now(
+    calls: Calls, new_policy: Callable[..., str], learned: list[int], later: list[int]
+) -> None:
+    quality = c.Preference(quality=1)
+    policy = new_policy(objectives=learned, default_preference=quality)
+    decision_id = str(uuid4())
+    first = calls.select(policy, decision_id=decision_id, explain=True)
+    settings = calls.catalog.GetPolicy(c.GetPolicyRequest(policy=policy)).policy.settings
+    settings.ClearField("objectives")
+    settings.objectives.extend(later)
+    calls.catalog.UpdatePolicy(c.UpdatePolicyRequest(policy=policy, settings=settings))
+
+    again = calls.select(policy, decision_id=decision_id, explain=True)
+
+    assert first.predicted.HasField("latency_ms") is (not learned)
+    assert same_but_replayed(first, again)
+
+
+def test_a_repeated_id_may_ask_for_an_explanation(calls: Calls, policy: str) -> None:
+    decision_id = str(uuid4())
+    first = calls.select(policy, decision_id=decision_id)
+
+    again = calls.select(policy, decision_id=decision_id, explain=True)
+
+    assert {candidate.arm for candidate in again.candidates} == {"a", "b"}
+    again.ClearField("candidates")
+    assert same_but_replayed(first, again)
+
+
 def test_another_worker_gives_the_stored_answer_whole(
     calls: Calls, other_worker: Calls, policy: str
 ) -> None:
@@ -232,7 +268,7 @@ def test_settings_come_back_as_they_were_sent(calls: Calls, new_policy: Callable
     assert changed.policy_version == 2
     assert settings.alpha == 0.0
     assert settings.HasField("alpha")
-    assert settings.temperature == 0.2
+    assert settings.temperature == 0.25
     assert settings.half_life_hours.quality == 12
     assert not settings.half_life_hours.HasField("cost")
     assert settings.context.features[0].name == "age"

@@ -9,8 +9,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,9 +21,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from bandit.wire import catalog_pb2 as c
 from bandit.wire import router_pb2 as r
+from migrations.upgrade import upgrade
 from services.supervisor import Stack
-from tests.service.calls import Calls, eventually, is_process, router_process
+from tests.service.calls import Calls, eventually, is_process, router_process, running_router
 from tests.service.test_deciding import same_but_replayed
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -104,6 +107,36 @@ def test_a_router_without_a_database_lives_but_is_not_ready() -> None:
         with pytest.raises(grpc.RpcError) as raised:
             Calls(channel).select("any")
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_router_makes_room_for_todays_decisions(
+    new_database: Callable[..., AbstractContextManager[str]],
+) -> None:
+    """No learner runs, and the partitions that were made with the schema are of another year."""
+    with new_database() as url:
+        upgrade(url, today=date(2020, 1, 1))
+        with (
+            running_router(url) as port,
+            grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        ):
+            calls = Calls(channel)
+            settings = c.PolicySettings(context=c.ContextSettings(vector=c.VectorContext(length=3)))
+            calls.catalog.CreatePolicy(
+                c.CreatePolicyRequest(name="chat", settings=settings, arms=[c.Arm(name="a")])
+            )
+
+            chosen = eventually(lambda: _chosen_or_code(calls), lambda chosen: chosen == "a")
+
+    assert chosen == "a"
+
+
+def _chosen_or_code(calls: Calls) -> Any:
+    try:
+        return calls.select("chat").arm
+    except grpc.RpcError as error:
+        code = error.code()
+        assert code is grpc.StatusCode.UNAVAILABLE
+        return code
 
 
 def test_a_drain_finishes_calls_and_tells_those_who_watch(stack: Stack, policy: str) -> None:

@@ -33,15 +33,16 @@ _SEQUENCES = sql.SQL(
 ).format(keys=rows("key", _HEAD_KEY, prefix="key_"))
 
 # One statement, so that exactly what was added is marked dirty.  The rows come sorted by key.
+# It is due at once, whatever a learner's clock says: the router's may be ahead of it.
 _APPEND = sql.SQL(
     """
     with added as (
         insert into outcome ({columns}) select {columns} from {rows}
         on conflict do nothing
-        returning policy_id, decision_id, head, source, sequence, received_at
+        returning policy_id, decision_id, head, source, sequence
     ), line as (
         insert into dirty_key (policy_id, decision_id, head, due_at)
-        select policy_id, decision_id, head, min(received_at)
+        select policy_id, decision_id, head, '-infinity'
         from added group by policy_id, decision_id, head
     )
     select policy_id, decision_id, head, source, sequence from added

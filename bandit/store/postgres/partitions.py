@@ -1,10 +1,11 @@
 """The daily partitions of the log, made ahead of the days they hold."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from bandit.domain.decision import NO_DAY
+from bandit.store.postgres.engine import transaction
 from bandit.store.postgres.schema import PARTITIONED
 
 DAYS_BACK = 2  # a caller's clock may be behind, and its retries late
@@ -43,6 +44,12 @@ def ensure_partitions(connection: Connection, today: date) -> int:
             f"for values from ('{day}') to ('{day + timedelta(days=1)}')"
         )
     return len(missing)
+
+
+def keep_partitions(engine: Engine, now: datetime) -> int:
+    """`ensure_partitions` around the moment `now` (UTC), in a transaction of its own."""
+    with transaction(engine) as connection:
+        return ensure_partitions(connection, now.date())
 
 
 def _missing(connection: Connection, names: list[str]) -> list[str]:

@@ -141,7 +141,7 @@ dirty_key = Table(
     Column("ticket", BigInteger, Identity(always=True), primary_key=True),
     Column("decision_id", Uuid, nullable=False),
     Column("head", SmallInteger, nullable=False),
-    Column("due_at", DateTime(timezone=True), nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),  # -infinity: at once
     Index("dirty_key_due", "policy_id", "due_at", "ticket"),
     postgresql_with={
         "autovacuum_vacuum_scale_factor": "0.01",

@@ -1,0 +1,90 @@
+"""The learner's loop on the store in memory: every policy has its turn."""
+
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Event
+from typing import Any
+
+from bandit.domain.errors import Unavailable
+from bandit.domain.policy import Policy, PolicyId
+from bandit.routing.learner import MICRO_BATCH
+from bandit.store.memory import MemoryStore
+from services.learner.loop import Learner
+from tests.builders import NOW, a_decision, a_policy, an_event, an_outcome
+
+
+class WatchedStore(MemoryStore):
+    """Keeps the order in which policies are folded; stops the loop when nothing is due."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopping = Event()
+        self.folded: list[PolicyId] = []
+        self.refusals = 0
+
+    def with_due(self, count: int) -> Policy:
+        policy = a_policy()
+        self.create(policy, an_event())
+        decisions = [a_decision(policy) for _ in range(count)]
+        self.record_now(decisions)
+        self.append_now(policy.id, [an_outcome(decision) for decision in decisions])
+        return policy
+
+    def policies_with_due(self, *, now: datetime) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            raise Unavailable("the database is away")
+        due = super().policies_with_due(now=now)
+        if not due:
+            self.stopping.set()
+        return due
+
+    @contextmanager
+    def begin(self, policy_id: PolicyId) -> Any:
+        self.folded.append(policy_id)
+        with super().begin(policy_id) as fold:
+            yield fold
+
+
+def run(store: WatchedStore, *, interval_s: float = 0.0) -> None:
+    learner = Learner(
+        store,
+        store,
+        make_partitions=lambda _: 0,
+        clock=lambda: datetime.now(UTC).replace(year=NOW.year + 1),
+        interval_s=interval_s,
+    )
+    learner.run(store.stopping)
+
+
+def test_a_policy_with_a_long_line_does_not_keep_another_waiting() -> None:
+    store = WatchedStore()
+    busy = store.with_due(2 * MICRO_BATCH + 1)
+    other = store.with_due(1)
+
+    run(store)
+
+    assert store.folded == [busy.id, other.id, busy.id, busy.id]
+    assert store.pending(busy.id) == store.pending(other.id) == 0
+
+
+def test_a_long_line_is_learned_without_a_pause() -> None:
+    store = WatchedStore()
+    busy = store.with_due(2 * MICRO_BATCH)
+    started = time.monotonic()
+
+    run(store, interval_s=10.0)
+
+    assert store.folded == [busy.id] * 2
+    assert time.monotonic() - started < 10.0
+
+
+def test_a_database_that_was_away_is_learned_from_when_it_is_back() -> None:
+    store = WatchedStore()
+    policy = store.with_due(3)
+    store.refusals = 1
+
+    run(store)
+
+    assert store.pending(policy.id) == 0

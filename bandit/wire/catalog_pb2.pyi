@@ -187,11 +187,11 @@ class Price(_message.Message):
     OUTPUT_USD_PER_MILLION_FIELD_NUMBER: _builtins.int
     FEE_USD_FIELD_NUMBER: _builtins.int
     input_usd_per_million: _builtins.float
-    """USD per million input tokens, finite, >= 0."""
+    """USD per million input tokens, 0 to 1e9."""
     output_usd_per_million: _builtins.float
-    """USD per million output tokens, finite, >= 0."""
+    """USD per million output tokens, 0 to 1e9."""
     fee_usd: _builtins.float
-    """USD per call, whatever its length, finite, >= 0."""
+    """USD per call, whatever its length, 0 to 1e9."""
     def __init__(
         self,
         *,
@@ -451,15 +451,15 @@ class PolicySettings(_message.Message):
     algorithm: Global___Algorithm.ValueType
     """Default: Thompson sampling."""
     temperature: _builtins.float
-    """Thompson sampling: factor on the standard deviations, finite, >= 0; 0 is greedy. Default 0.2."""
+    """Thompson sampling: factor on the standard deviations, 0 to 100; 0 is greedy. Default 0.25."""
     alpha: _builtins.float
-    """LinUCB: the bonus in standard deviations, finite, >= 0. Default 0.2."""
+    """LinUCB: the bonus in standard deviations, 0 to 100. Default 0.2."""
     epsilon: _builtins.float
     """Epsilon-greedy: the share of uniform choice, 0 to 1. Default 0.05."""
     cost_form: Global___CostForm.ValueType
     """How cost enters utility. Default: logarithmic."""
     quality_prior_mean: _builtins.float
-    """Fixed. The quality expected of an arm that was never tried, finite. Default 0.9, which makes
+    """Fixed. The quality expected of an arm that was never tried, 0 to 2. Default 0.9, which makes
     untried arms attractive; lower it on a scale where all ratings are low.
     """
     @_builtins.property
@@ -1077,7 +1077,7 @@ class SetPriceRequest(_message.Message):
 
     @_builtins.property
     def valid_from(self) -> _timestamp_pb2.Timestamp:
-        """When the price comes into force, not in the past. Absent: now."""
+        """When the price comes into force, not in the past and not after 2200. Absent: now."""
 
     def __init__(
         self,

@@ -167,7 +167,9 @@ class CatalogServicer:
 
     def SetPrice(self, request, context):
         """Tells what an arm charges from a moment on. Predicted costs scale with it at once: a price is
-        known, not learned. NOT_FOUND when there is no such policy or arm.
+        known, not learned. An arm that learned its costs without a price should rather be added anew
+        with one: what it learned was relative to another list price. NOT_FOUND when there is no such
+        policy or arm.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -66,7 +66,9 @@ class CatalogStub:
     """
     SetPrice: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SetPriceRequest, _catalog_pb2.SetPriceResponse]
     """Tells what an arm charges from a moment on. Predicted costs scale with it at once: a price is
-    known, not learned. NOT_FOUND when there is no such policy or arm.
+    known, not learned. An arm that learned its costs without a price should rather be added anew
+    with one: what it learned was relative to another list price. NOT_FOUND when there is no such
+    policy or arm.
     """
 
 @_typing.type_check_only
@@ -107,7 +109,9 @@ class CatalogAsyncStub(CatalogStub):
     """
     SetPrice: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SetPriceRequest, _catalog_pb2.SetPriceResponse]  # type: ignore[assignment]
     """Tells what an arm charges from a moment on. Predicted costs scale with it at once: a price is
-    known, not learned. NOT_FOUND when there is no such policy or arm.
+    known, not learned. An arm that learned its costs without a price should rather be added anew
+    with one: what it learned was relative to another list price. NOT_FOUND when there is no such
+    policy or arm.
     """
 
 class CatalogServicer(metaclass=_abc_1.ABCMeta):
@@ -205,7 +209,9 @@ class CatalogServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.SetPriceResponse, _abc.Awaitable[_catalog_pb2.SetPriceResponse]]:
         """Tells what an arm charges from a moment on. Predicted costs scale with it at once: a price is
-        known, not learned. NOT_FOUND when there is no such policy or arm.
+        known, not learned. An arm that learned its costs without a price should rather be added anew
+        with one: what it learned was relative to another list price. NOT_FOUND when there is no such
+        policy or arm.
         """
 
 def add_CatalogServicer_to_server(servicer: CatalogServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -97,7 +97,9 @@ class ReportRequest(_message.Message):
     """Whether to check the report and say what would become of it, without recording it."""
     @_builtins.property
     def observed_at(self) -> _timestamp_pb2.Timestamp:
-        """When the outcome was seen, by the caller's clock. Absent: now. Recorded, not used in learning."""
+        """When the outcome was seen, by the caller's clock, from 1970 to 2200. Absent: now. Recorded, not
+        used in learning.
+        """
 
     def __init__(
         self,

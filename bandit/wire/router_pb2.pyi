@@ -111,7 +111,7 @@ class SelectRequest(_message.Message):
     text: _builtins.str
     """The text itself."""
     willingness_to_pay_usd: _builtins.float
-    """USD that one unit of quality is worth, finite, > 0: utility is quality - cost / this."""
+    """USD that one unit of quality is worth, 1e-9 to 1e9: utility is quality - cost / this."""
     max_cost_usd: _builtins.float
     """Only arms whose predicted cost is at most this, in USD, finite, >= 0. Absent: no limit."""
     max_latency_ms: _builtins.float
@@ -127,8 +127,8 @@ class SelectRequest(_message.Message):
     takes input_tokens + max_output_tokens. Absent: the input alone must fit.
     """
     decision_id: _builtins.str
-    """The caller's own UUID, as text: makes the call repeatable and seeds the draw. Empty: the service
-    makes one.
+    """The caller's own UUID, as text: makes the call repeatable and seeds the draw. The same id
+    with another request is refused; `explain` may differ. Empty: the service makes one.
     """
     explain: _builtins.bool
     """Whether the answer brings every candidate."""
@@ -146,11 +146,11 @@ class SelectRequest(_message.Message):
 
     @_builtins.property
     def allow_arms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of the arms that may be chosen. Empty: all."""
+        """Names of the arms that may be chosen, at most 256. Empty: all."""
 
     @_builtins.property
     def deny_arms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of arms that may not be chosen."""
+        """Names of arms that may not be chosen, at most 256; arms that are retired may be named."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

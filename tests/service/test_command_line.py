@@ -158,6 +158,18 @@ def test_an_outcome_is_reported_seen_and_learned(shell: Shell, policy: str):
     assert chosen["id"] in shell.text("tail", policy, "--no-follow")
 
 
+def test_tail_shows_no_prediction_of_what_is_not_learned(shell: Shell):
+    shell.text(
+        *("policy", "create", "plain", "--no-text", "--arm", "a=1,2", "--objectives", "quality"),
+        *("--preference", "quality=1"),
+    )
+    shell.text("select", "plain")
+
+    (line,) = shell.text("tail", "plain", "--no-follow", "--json").splitlines()
+
+    assert set(json.loads(line)["predicted"]) == {"quality"}
+
+
 def test_tail_follows(shell: Shell, stack: Stack, policy: str):
     process = subprocess.Popen(
         [*PROGRAM, "tail", policy, "--last", "0", "--json", "--interval", "0.05"],

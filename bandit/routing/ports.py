@@ -153,7 +153,7 @@ class Fold(Protocol):
         ...
 
     def outcomes(self, keys: Collection[Key]) -> dict[Key, list[OutcomeRow]]:
-        """All outcome rows of each key; `observed_at`, which no value depends on, may be left out."""
+        """All outcome rows of each key; `observed_at` may be left out: no value depends on it."""
         ...
 
     def contributions(self, keys: Collection[Key]) -> dict[Key, float]:

@@ -109,7 +109,7 @@ class SelectRequest(_message.Message):
     policy: _builtins.str
     """Name of the policy."""
     text: _builtins.str
-    """The text itself."""
+    """The text itself, at most 1,000,000 characters; the first 8,192 are read, all are counted."""
     willingness_to_pay_usd: _builtins.float
     """USD that one unit of quality is worth, 1e-9 to 1e9: utility is quality - cost / this."""
     max_cost_usd: _builtins.float

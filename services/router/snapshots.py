@@ -16,6 +16,7 @@ from bandit.routing.snapshot import Snapshot, snapshot_of
 from services.logs import Outage, logger
 
 AGEING_INTERVAL = timedelta(minutes=1)
+PROOFREADING_INTERVAL_S, PROOFREADING_S = 1.0, 0.03  # so long, so often, in a thread
 LOOK_AGAIN_S = 0.1  # at most one look per this time, however many unknown names are asked for
 
 _log = logger(__name__)
@@ -64,6 +65,8 @@ class ServedSnapshots:
         self._woken = asyncio.Event()
         self._look: asyncio.Task[bool] | None = None
         self._looked_at = 0.0
+        self._proofread_at = 0.0
+        self._proofread_turn = 0
         self._outage = Outage(_log, "reading policies and what was learned")
         self._policy_outages: dict[PolicyId, Outage] = {}
         self._faults: dict[tuple[PolicyId, Cell], str] = {}
@@ -182,7 +185,52 @@ class ServedSnapshots:
                 outage.began(error, with_stack=True)
             else:
                 outage.ended()
+        self._proofread(successors, now)
         return held if successors == held else successors
+
+    def _proofread(self, held: dict[PolicyId, _Held], now: datetime) -> None:
+        """
+        Read all that is stored of a few policies, the next ones in turn.
+
+        What is damaged where it lies has no new version: nobody would notice before a restart.
+        """
+        started = time.monotonic()
+        if started - self._proofread_at < PROOFREADING_INTERVAL_S:
+            return
+        self._proofread_at = started
+        policies = list(held)
+        for _ in policies:
+            policy_id = policies[self._proofread_turn % len(policies)]
+            self._proofread_turn += 1
+            self._proofread_one(held, policy_id, now)
+            if time.monotonic() - started > PROOFREADING_S:
+                return
+
+    def _proofread_one(
+        self, held: dict[PolicyId, _Held], policy_id: PolicyId, now: datetime
+    ) -> None:
+        before = held[policy_id]
+        learned_version, stored = self._posteriors.learned(
+            policy_id, before.snapshot.schema.id, known={}
+        )
+        known = before.snapshot.cells
+        changed = {
+            cell: sums
+            for cell, sums in stored.items()
+            if cell in known
+            and (sums.version, sums.fault) != (known[cell].version, known[cell].fault)
+        }
+        if not changed:
+            return
+        snapshot = snapshot_of(
+            before.policy,
+            learned_version=learned_version,
+            changed=changed,
+            previous=before.snapshot,
+            now=now,
+        )
+        versions = Versions(before.versions.policy, learned_version)
+        held[policy_id] = _Held(before.policy, snapshot, versions, before.aged_at)
 
     def _changed_policies(
         self, held: Mapping[PolicyId, _Held], counted: Mapping[PolicyId, Versions]

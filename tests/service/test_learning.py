@@ -185,3 +185,11 @@ def test_a_corrupt_arm_is_told_of_and_stops_no_other(
         )
         assert fresh.state(policy).pending_outcomes == 1
     assert "learned state cannot be used" in capfd.readouterr().err
+
+    # The router that was there all the time finds the damage too, and serves what it had learned.
+    states = eventually(
+        lambda: {arm.arm: arm.heads[0] for arm in calls.state(policy).arms},
+        lambda heads: heads["a"].fault,
+    )
+    assert states["a"].mean < 0.9
+    assert not states["b"].fault

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.table import Table
@@ -13,9 +12,7 @@ from bandit.evaluation.frontier import zero_router
 from bandit.evaluation.regret import Measured, utilities_of
 from bandit.evaluation.table import OutcomeTable
 from services.cli import output
-
-if TYPE_CHECKING:
-    from services.cli.demo_run import Demo
+from services.cli.demo_result import Demo
 
 
 def print_start(
@@ -43,7 +40,7 @@ def print_ready(seconds: float, target: str, *, is_json: bool) -> None:
 
 
 def print_result(
-    result: "Demo", preferences: Sequence[Preference], pictures: Sequence[Path], *, is_json: bool
+    result: Demo, preferences: Sequence[Preference], pictures: Sequence[Path], *, is_json: bool
 ) -> None:
     """The table against every single model, the pictures and the rate."""
     if is_json:
@@ -78,7 +75,7 @@ def print_next(policy: str, target: str, database_url: str) -> None:
         output.show(f"  {output.escaped(command)}")
 
 
-def _table(result: "Demo", preferences: Sequence[Preference]) -> Table:
+def _table(result: Demo, preferences: Sequence[Preference]) -> Table:
     names = ("preference", "", "quality", "USD per 1,000", "utility", "share")
     table = output.table("", names, numbers=names[2:])
     for number, (preference, later) in enumerate(zip(preferences, result.later, strict=True)):
@@ -111,7 +108,7 @@ def _table(result: "Demo", preferences: Sequence[Preference]) -> Table:
 
 
 def _singles(
-    result: "Demo", number: int, preference: Preference
+    result: Demo, number: int, preference: Preference
 ) -> list[tuple[str, float, float, float]]:
     """(model, quality, USD, utility) of always choosing one, on the prompts of the same rows."""
     steps = result.played.stream
@@ -131,7 +128,7 @@ def _singles(
 
 
 def _as_json(
-    result: "Demo", preferences: Sequence[Preference], pictures: Sequence[Path]
+    result: Demo, preferences: Sequence[Preference], pictures: Sequence[Path]
 ) -> dict[str, object]:
     held_cost = result.held_out.cost_usd.mean(axis=0)
     held_quality = result.held_out.quality.mean(axis=0)
@@ -158,7 +155,7 @@ def _as_json(
     }
 
 
-def _preference_json(result: "Demo", preference: Preference, later: Measured) -> dict[str, object]:
+def _preference_json(result: Demo, preference: Preference, later: Measured) -> dict[str, object]:
     shares = zip(result.stream.models, later.shares, strict=True)
     return {
         "preference": {"quality": preference.quality, "cost": preference.cost},

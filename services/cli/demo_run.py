@@ -2,7 +2,6 @@
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,13 +14,14 @@ from bandit.domain.preference import Preference
 from bandit.domain.price import Price
 from bandit.evaluation.decision_rows import write_decisions
 from bandit.evaluation.pictures import Curve, Point, draw_frontier, draw_learning_curve
-from bandit.evaluation.regret import Measured, measured, utilities_of
-from bandit.evaluation.replay import Played, play
+from bandit.evaluation.regret import measured, utilities_of
+from bandit.evaluation.replay import play
 from bandit.evaluation.stream import StreamSettings, stream_of
 from bandit.evaluation.table import OutcomeTable, subset
 from bandit.evaluation.wheel import wheel_table
 from bandit.policies.utility import Normaliser, cost_range_of
 from services.cli import demo_report
+from services.cli.demo_result import Demo
 from services.cli.progress import progress
 from services.replaying import TargetRouter
 from services.settings import Settings
@@ -38,29 +38,6 @@ MEAN_DELAY = 50.0
 WAVE = 25
 HELD_OUT = 0.1
 LEARNER_INTERVAL_MS = 10
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Demo:
-    """
-    What was played and what it gave.
-
-    stream       the prompts of the stream, in the order of the table
-    later        one per preference: means over the second half of the stream
-    held_out     prompts that were never played
-    frontier     the router at each weight of `DIAL`, on the held-out prompts
-    per_second   durable decisions per second while the router was asked
-    seconds      for the whole stream, waiting for outcomes to be learned included
-    """
-
-    stream: OutcomeTable
-    normaliser: Normaliser
-    played: Played
-    later: tuple[Measured, ...]
-    held_out: OutcomeTable
-    frontier: tuple[Point, ...]
-    per_second: float
-    seconds: float
 
 
 def run(

@@ -32,6 +32,20 @@ class Posterior:
         self.covariance.setflags(write=False)
 
 
+def precision_factor(sums: Sums, prior: Prior) -> Array:
+    """
+    (features, features): L with L L' = L0 + S, lower triangular.
+
+    Raises CorruptPosterior if the sums are not finite or the precision not positive definite.
+    """
+    if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
+        raise CorruptPosterior("the sums are not finite sums of outcomes")
+    factor = factorize(sums.gram + np.diag(prior.precision))
+    if np.isnan(factor[0, 0]):
+        raise CorruptPosterior("the precision is not positive definite")
+    return factor
+
+
 def posterior_from(sums: Sums, prior: Prior) -> Posterior:
     """
     The posterior of a Bayesian linear regression with a Normal-Inverse-Gamma prior.
@@ -41,13 +55,9 @@ def posterior_from(sums: Sums, prior: Prior) -> Posterior:
 
     SSR is yy - 2 s'mu + mu'S mu + mu'L0 mu, shortened by precision mu = s.
     Source: Murphy (2007), section 3; Bishop (2006), eq. 3.50-3.51.
-    Raises CorruptPosterior if the sums are not finite or the precision not positive definite.
+    Raises CorruptPosterior, as `precision_factor` does.
     """
-    if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
-        raise CorruptPosterior("the sums are not finite sums of outcomes")
-    factor = factorize(sums.gram + np.diag(prior.precision))
-    if np.isnan(factor[0, 0]):
-        raise CorruptPosterior("the precision is not positive definite")
+    factor = precision_factor(sums, prior)
     mean = solve(factor, sums.moment)
     residual = max(sums.square - float(mean @ sums.moment), 0.0)
     noise = (prior.shape * prior.noise_deviation**2 + residual / 2) / (

@@ -12,7 +12,7 @@ from bandit.features.schema import FeatureSchema, schema_of
 from bandit.learning.decay import as_of as decayed
 from bandit.learning.decay import rebased, weight_of
 from bandit.learning.effective import effective_value
-from bandit.learning.posterior import posterior_from
+from bandit.learning.posterior import precision_factor
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
 from bandit.learning.targets import target_of
@@ -150,7 +150,7 @@ def _successors(
         try:
             # At the scale of now: at the epoch's, weights and their rounding may be huge.
             current = decayed(sums, now, half_life_hours=half_life_hours)
-            posterior_from(current, prior_of(schema, cell[1]))
+            precision_factor(current, prior_of(schema, cell[1]))
         except CorruptPosterior as error:
             faults[cell] = str(error)
             continue

@@ -38,7 +38,7 @@ demo: $(STAMP) ## real prompts through a real router that learns: two pictures a
 test: check unit ## everything that CI runs
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(STAMP) ## formatting, lint, types, layers, wire format
 	$(BIN)/ruff format --check .

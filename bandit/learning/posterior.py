@@ -6,6 +6,7 @@ import numpy as np
 
 from bandit.domain.errors import CorruptPosterior
 from bandit.kernels.cholesky import factorize, invert, solve
+from bandit.kernels.folding import lower_triangle
 from bandit.kernels.jit import Array
 from bandit.learning.prior import Prior
 from bandit.learning.sums import Sums
@@ -40,7 +41,9 @@ def precision_factor(sums: Sums, prior: Prior) -> Array:
     """
     if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
         raise CorruptPosterior("the sums are not finite sums of outcomes")
-    factor = factorize(sums.gram + np.diag(prior.precision))
+    precision = sums.gram
+    precision[np.diag_indices(sums.features)] += prior.precision
+    factor = factorize(precision)
     if np.isnan(factor[0, 0]):
         raise CorruptPosterior("the precision is not positive definite")
     return factor
@@ -63,5 +66,5 @@ def posterior_from(sums: Sums, prior: Prior) -> Posterior:
     noise = (prior.shape * prior.noise_deviation**2 + residual / 2) / (
         prior.shape + max(sums.weight, 0.0) / 2
     )
-    covariance = noise * invert(factor)[np.tril_indices(sums.features)]
+    covariance = noise * invert(factor)[lower_triangle(sums.features)]
     return Posterior(mean=mean, covariance=covariance, noise=noise, weight=sums.weight)

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -152,10 +153,19 @@ async def _set_all(readiness: health.aio.HealthServicer, status: int) -> None:
 
 
 async def _drained(server: grpc.aio.Server, calls: Calls, grace_s: float) -> None:
-    """Finish the calls under way; then streams that would never end, such as health's, are cut."""
-    stopping = asyncio.create_task(server.stop(grace_s))
-    quiet = asyncio.create_task(calls.until_quiet(for_s=_QUIET_S))
-    await asyncio.wait([stopping, quiet], return_when=asyncio.FIRST_COMPLETED)
-    quiet.cancel()
+    """
+    Finish what has come; then streams that would never end, such as health's, are cut.
+
+    For up to half the grace calls are still taken, until none come: what waits in gRPC's own queue
+    when a server stops is cancelled unseen.
+    """
+    await _until_quiet(calls, within_s=grace_s / 2)
+    stopping = asyncio.create_task(server.stop(grace_s / 2))
+    await _until_quiet(calls, within_s=grace_s / 2)
     await server.stop(None)
     await stopping
+
+
+async def _until_quiet(calls: Calls, *, within_s: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(calls.until_quiet(for_s=_QUIET_S), within_s)

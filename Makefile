@@ -11,6 +11,7 @@ ifneq ($(wildcard ../shared/data/README.md),)
 export BANDIT_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONDONTWRITEBYTECODE := 1
+export BUF_CACHE_DIR := $(abspath .cache/buf)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check proto bench serve clean lock unit

@@ -47,6 +47,15 @@ def is_foreseen(error: Exception) -> bool:
     return not explain(error)[0].startswith("unforeseen ")
 
 
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: a library that it hits may fail while it tidies up."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def one_line(message: str) -> str:
     """A message without line breaks."""
     return " ".join(message.split())

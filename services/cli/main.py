@@ -10,7 +10,15 @@ import typer
 
 from services.cli import arms, calls, config, doctor, policies, serving, state, tail
 from services.cli.demo import demo
-from services.cli.failures import BAD_USAGE, FAILED, INTERRUPTED, explain, is_foreseen, one_line
+from services.cli.failures import (
+    BAD_USAGE,
+    FAILED,
+    INTERRUPTED,
+    explain,
+    is_foreseen,
+    one_line,
+    was_interrupted,
+)
 from services.cli.replay import replay
 
 app = typer.Typer(
@@ -75,6 +83,8 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         return INTERRUPTED
     except Exception as error:
+        if was_interrupted(error):
+            return INTERRUPTED
         if type(error).__name__ == "NoArgsIsHelpError":
             typer.echo(str(error))
             return BAD_USAGE

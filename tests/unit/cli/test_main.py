@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.failures import was_interrupted
 from services.cli.main import app, run
 
 HEAVY = ("numba", "numpy", "sqlalchemy", "psycopg", "river", "alembic", "pydantic", "grpc")
@@ -147,3 +148,17 @@ def test_the_configuration_file_is_named(tmp_path: Path, capsys: pytest.CaptureF
         "path": str(tmp_path / "bandit-router.toml"),
         "exists": True,
     }
+
+
+def test_ctrl_c_stays_ctrl_c_though_a_library_fails_while_it_tidies_up():
+    def hit() -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("the connection is in use")
+
+    with pytest.raises(RuntimeError) as failed:
+        hit()
+
+    assert was_interrupted(failed.value)
+    assert not was_interrupted(RuntimeError("by itself"))

@@ -49,11 +49,9 @@ def is_foreseen(error: Exception) -> bool:
 
 def was_interrupted(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind an error: a library that it hits may fail while it tidies up."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    if error is None or isinstance(error, KeyboardInterrupt):
+        return error is not None
+    return was_interrupted(error.__cause__) or was_interrupted(error.__context__)
 
 
 def one_line(message: str) -> str:

@@ -14,7 +14,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export BUF_CACHE_DIR := $(abspath .cache/buf)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check proto bench serve clean lock unit
+.PHONY: help setup demo test check proto bench learning serve clean lock unit
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ proto: $(STAMP) ## generate bandit/wire from proto/
 
 bench: $(STAMP) ## time the kernels and the wire
 	$(BIN)/python -m benchmarks
+
+learning: $(STAMP) ## every claim about learning beside its bound, on recorded outcomes; writes docs/learning.md
+	$(BIN)/python -m benchmarks.learning --write
 
 serve: $(STAMP) ## embedded Postgres, router and learner, until interrupted
 	$(BIN)/bandit-router up

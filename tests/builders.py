@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.arm import Arm, ArmId, ArmStatus
+from bandit.domain.budget import Charge
 from bandit.domain.decision import CANDIDATE, EPOCH, Decision, DecisionId, arm_bits
 from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import OutcomeRow
 from bandit.domain.policy import ContextSettings, ContextSource, Policy, PolicyId, PolicySettings
 from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.price import Price, PriceVersion
 from bandit.features.schema import schema_of
+from bandit.learning.offline import offline_prior
 from bandit.routing.ports import PolicyEvent
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -37,6 +40,7 @@ def an_arm(
     price: Price | None = A_PRICE,
     valid_from: datetime = NOW - timedelta(days=30),
     context_window_tokens: int | None = None,
+    offline: Mapping[Objective, OfflinePrior] | None = None,
 ) -> Arm:
     """An arm with a price that has long been in force."""
     return Arm(
@@ -45,7 +49,24 @@ def an_arm(
         status=status,
         prices=() if price is None else (PriceVersion(valid_from, price),),
         context_window_tokens=context_window_tokens,
+        offline=offline if offline is not None else {},
     )
+
+
+def an_offline_prior(
+    schema_id: str = schema_of(A_CONTEXT).id,
+    *,
+    features: int = 4,
+    rows: int = 40,
+    strength: float = 20.0,
+    target: float = -0.2,
+) -> OfflinePrior:
+    """What so many outcomes near one target say; contexts are random, and end with 1."""
+    random = np.random.default_rng(rows)
+    contexts = np.clip(random.normal(size=(rows, features)), -3, 3).astype(np.float32)
+    contexts[:, -1] = 1.0
+    targets = target + 0.1 * random.normal(size=rows)
+    return offline_prior(contexts, targets, schema_id, strength=strength)
 
 
 def a_policy(
@@ -84,6 +105,7 @@ def a_decision(
     fingerprint: bytes = b"request",
     input_tokens: int = 1000,
     labels: Mapping[str, str] | None = None,
+    charge: Charge | None = None,
 ) -> Decision:
     """A decision of that policy for its first arm; the context ends with the constant 1."""
     schema = schema_of(policy.settings.context)
@@ -113,6 +135,29 @@ def a_decision(
         snapshot_version=0,
         candidates=candidates,
         labels=labels if labels is not None else {},
+        charge=charge,
+    )
+
+
+def a_charge(
+    *,
+    epoch: int = 2,
+    price: float = 40.0,
+    overshoot_usd: float | None = 0.0,
+    expected_usd: float = 0.001,
+    reserved_usd: float | None = None,
+    limit_name: str | None = None,
+) -> Charge:
+    """What a budget with a target booked for a decision."""
+    return Charge(
+        epoch=epoch,
+        price=price,
+        balance=-0.25,
+        utilisation=None if overshoot_usd is None else 0.9,
+        overshoot_usd=overshoot_usd,
+        expected_usd=expected_usd,
+        reserved_usd=reserved_usd,
+        limit_name=limit_name,
     )
 
 

@@ -102,6 +102,43 @@ def fold(sums, contexts, targets, weights, cells):
     return folded
 
 
+def mean_at_price(utilities, costs, values, price):
+    """The mean value of what argmax(utility - price * cost) chooses, where it can choose."""
+    chosen = [
+        value[np.argmax(utility - price * cost)]
+        for utility, cost, value in zip(utilities, costs, values, strict=True)
+        if np.isfinite(utility).any()
+    ]
+    return float(np.mean(chosen)) if chosen else 0.0
+
+
+def prices_between(utilities, costs, lowest, highest):
+    """One price within each stretch on which no choice changes, rising; and 0 before them."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains = utilities[:, :, None] - utilities[:, None, :]
+        crossings = (gains / (costs[:, :, None] - costs[:, None, :])).ravel()
+    inside = crossings[np.isfinite(crossings) & (crossings > lowest) & (crossings < highest)]
+    edges = np.unique([lowest, *inside, highest])
+    return [0.0, *np.sqrt(edges[:-1] * edges[1:]), highest]
+
+
+def price_for_cost(utilities, costs, target, lowest, highest):
+    """The first of `prices_between` that meets the target, by looking at each."""
+    prices = prices_between(utilities, costs, lowest, highest)
+    meeting = [p for p in prices if mean_at_price(utilities, costs, costs, p) <= target]
+    return meeting[0] if meeting else highest
+
+
+def price_for_quality(utilities, costs, qualities, target, lowest, highest):
+    """The highest of `prices_between` up to which each meets the target, by looking at each."""
+    best = 0.0
+    for price in prices_between(utilities, costs, lowest, highest)[1:]:
+        if mean_at_price(utilities, costs, qualities, price) < target:
+            return best
+        best = price
+    return highest
+
+
 @np.vectorize(otypes=[float])
 def _normal(z):
     return math.erfc(-z / math.sqrt(2)) / 2

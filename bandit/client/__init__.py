@@ -12,6 +12,7 @@ from bandit.client.errors import (
     NoEligibleArmError,
     NotFoundError,
     Precondition,
+    QuotaViolation,
     RouterError,
     UnavailableError,
 )
@@ -20,7 +21,10 @@ from bandit.client.requests import outcome, query
 from bandit.client.results import (
     Arm,
     ArmState,
+    BudgetStatus,
+    BudgetWindow,
     Candidate,
+    Charge,
     Decision,
     Estimate,
     HeadState,
@@ -28,6 +32,7 @@ from bandit.client.results import (
     PolicyState,
     Prediction,
     ReportResult,
+    Trials,
 )
 
 __all__ = [
@@ -35,7 +40,10 @@ __all__ = [
     "Arm",
     "ArmState",
     "AsyncRouterClient",
+    "BudgetStatus",
+    "BudgetWindow",
     "Candidate",
+    "Charge",
     "ConflictError",
     "DeadlineError",
     "Decision",
@@ -51,9 +59,11 @@ __all__ = [
     "PolicyState",
     "Precondition",
     "Prediction",
+    "QuotaViolation",
     "ReportResult",
     "RouterClient",
     "RouterError",
+    "Trials",
     "UnavailableError",
     "outcome",
     "query",

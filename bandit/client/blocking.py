@@ -98,6 +98,8 @@ class RouterClient:
     set_arm_status = _method(calls.set_arm_status)
     remove_arm = _method(calls.remove_arm)
     set_price = _method(calls.set_price)
+    set_budget = _method(calls.set_budget)
+    budget = _method(calls.budget)
 
     decision = _block(calls.decision)
 

@@ -14,8 +14,16 @@ from google.protobuf.message import Message
 from bandit.client import requests, responses
 from bandit.client.conversation import Call, Method, Stub, ask, report_all
 from bandit.client.errors import RouterError
-from bandit.client.results import Arm, Decision, Policy, PolicyState, ReportResult
+from bandit.client.results import (
+    Arm,
+    BudgetStatus,
+    Decision,
+    Policy,
+    PolicyState,
+    ReportResult,
+)
 from bandit.domain.arm import ArmStatus
+from bandit.domain.budget import Budget
 from bandit.domain.policy import PolicySettings
 from bandit.domain.price import Price
 from bandit.wire import (
@@ -177,10 +185,23 @@ def add_arm(policy: str, arm: Arm) -> Call[Policy]:
     )
 
 
-def update_arm(policy: str, *, arm: str, context_window_tokens: int | None = None) -> Call[Policy]:
-    """Replace an arm's limits; None: no limit."""
+def update_arm(
+    policy: str,
+    *,
+    arm: str,
+    context_window_tokens: int | None = None,
+    explore_limit_usd: float | None = None,
+) -> Call[Policy]:
+    """
+    Replace an arm's limits; None: no limit.
+
+    explore_limit_usd   what its trials may cost together while it is new
+    """
     request = catalog_pb2.UpdateArmRequest(
-        policy=policy, arm=arm, context_window_tokens=context_window_tokens
+        policy=policy,
+        arm=arm,
+        context_window_tokens=context_window_tokens,
+        explore_limit_usd=explore_limit_usd,
     )
     return _catalog("UpdateArm", request)
 
@@ -209,6 +230,24 @@ def set_price(
         valid_from=None if valid_from is None else requests.timestamp(valid_from),
     )
     return _catalog("SetPrice", request)
+
+
+def set_budget(policy: str, budget: Budget | None) -> Call[Policy]:
+    """
+    Say what a policy may spend, or what quality its spending has to buy; None: take that away.
+
+    The account begins at nothing; what was taken of a limit in its window stays taken.
+    """
+    request = catalog_pb2.SetBudgetRequest(
+        policy=policy, budget=None if budget is None else requests.budget_message(budget)
+    )
+    return _catalog("SetBudget", request)
+
+
+def budget(policy: str) -> Call[BudgetStatus | None]:
+    """What a policy may spend and what it has spent; None: it has no budget."""
+    request = catalog_pb2.GetBudgetRequest(policy=policy)
+    return _call(CatalogStub, "GetBudget", request, responses.budget_status)
 
 
 def state(policy: str) -> Call[PolicyState]:

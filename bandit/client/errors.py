@@ -43,6 +43,19 @@ class Precondition:
     description: str
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaViolation:
+    """
+    Something that would go beyond a limit.
+
+    subject       the limit, or the arm that it removed
+    description   what is beyond it, or the filter, such as `budget_limit`
+    """
+
+    subject: str
+    description: str
+
+
 class RouterError(Exception):
     """
     The service refused, or could not be asked.
@@ -51,6 +64,7 @@ class RouterError(Exception):
     reason             what a program may match on, such as `UNKNOWN_POLICY`; empty if not told
     field_violations   which fields of the request are wrong
     preconditions      what stood in the way, such as the filter that removed each arm
+    quota_violations   which limits would be exceeded, such as that of a budget
     retry_after_s      seconds after which the same call may succeed; None: no such promise
     """
 
@@ -62,6 +76,7 @@ class RouterError(Exception):
         reason: str = "",
         field_violations: tuple[FieldViolation, ...] = (),
         preconditions: tuple[Precondition, ...] = (),
+        quota_violations: tuple[QuotaViolation, ...] = (),
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
@@ -70,6 +85,7 @@ class RouterError(Exception):
         self.reason = reason
         self.field_violations = field_violations
         self.preconditions = preconditions
+        self.quota_violations = quota_violations
         self.retry_after_s = retry_after_s
 
 
@@ -94,7 +110,7 @@ class NoEligibleArmError(RouterError):
 
 
 class LimitExceededError(RouterError):
-    """A stated limit of the service, or a quota."""
+    """A stated limit of the service, or, reason `BUDGET_EXHAUSTED`, that of the policy's budget."""
 
 
 class UnavailableError(RouterError):
@@ -135,6 +151,11 @@ def error_from_status(status: Status) -> RouterError:
         preconditions=tuple(
             Precondition(violation.type, violation.subject, violation.description)
             for failure in _all(status, details.PreconditionFailure)
+            for violation in failure.violations
+        ),
+        quota_violations=tuple(
+            QuotaViolation(violation.subject, violation.description)
+            for failure in _all(status, details.QuotaFailure)
             for violation in failure.violations
         ),
         retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,

@@ -1,5 +1,6 @@
 """From a caller's arguments to the messages of the API."""
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
@@ -9,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from bandit.client.decision_ids import new_decision_id
 from bandit.client.results import Arm
 from bandit.domain.arm import ArmStatus
+from bandit.domain.budget import Budget
 from bandit.domain.errors import InvalidInput
 from bandit.domain.objective import Objective
 from bandit.domain.policy import (
@@ -16,9 +18,11 @@ from bandit.domain.policy import (
     ContextSettings,
     ContextSource,
     CostForm,
+    Detector,
+    DriftSettings,
     PolicySettings,
 )
-from bandit.domain.preference import Preference
+from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.price import Price
 from bandit.wire import catalog_pb2, feedback_pb2, router_pb2
 
@@ -33,6 +37,12 @@ OBJECTIVES: dict[Objective, catalog_pb2.Objective.ValueType] = {
     Objective.QUALITY: catalog_pb2.OBJECTIVE_QUALITY,
     Objective.COST: catalog_pb2.OBJECTIVE_COST,
     Objective.LATENCY: catalog_pb2.OBJECTIVE_LATENCY,
+}
+DETECTORS: dict[Detector, catalog_pb2.DriftDetector.ValueType] = {
+    Detector.CUSUM: catalog_pb2.DRIFT_DETECTOR_CUSUM,
+    Detector.PAGE_HINKLEY: catalog_pb2.DRIFT_DETECTOR_PAGE_HINKLEY,
+    Detector.ADWIN: catalog_pb2.DRIFT_DETECTOR_ADWIN,
+    Detector.OFF: catalog_pb2.DRIFT_DETECTOR_OFF,
 }
 COST_FORMS: dict[CostForm, catalog_pb2.CostForm.ValueType] = {
     CostForm.LOG: catalog_pb2.COST_FORM_LOG,
@@ -55,11 +65,13 @@ def query(
     features: Mapping[str, float] | None = None,
     preference: Preference | None = None,
     willingness_to_pay_usd: float | None = None,
+    preference_profile: str | None = None,
     allow_arms: Iterable[str] = (),
     deny_arms: Iterable[str] = (),
     max_cost_usd: float | None = None,
     max_latency_ms: float | None = None,
     min_quality: float | None = None,
+    switch_cost_usd: Mapping[str, float] | None = None,
     input_tokens: int | None = None,
     max_output_tokens: int | None = None,
     decision_id: UUID | str | None = None,
@@ -71,18 +83,24 @@ def query(
 
     text, vector             what is to be answered, as the policy's context asks for it
     features                 numbers by name, those that the policy declares
-    preference               weights of quality, cost and latency; None: the policy's default
+    preference               weights of quality, cost and latency; None: the policy's default, or
+                             quality alone where a budget says what it may cost
     willingness_to_pay_usd   in place of a preference: USD that one unit of quality is worth
+    preference_profile       in place of both: the name of one of the policy's profiles
     max_cost_usd, ...        only arms predicted within these limits
+    switch_cost_usd          by arm: what turning to it costs now besides the call
     input_tokens             None: the text's characters / 4
     decision_id              None: one is made, so that a retry is the same decision
     explain                  bring every candidate
-    labels                   recorded with the decision, never used to choose
+    labels                   recorded with the decision; the policy's rules may go by them
     """
     if text is not None and vector is not None:
         raise InvalidInput("query", "is a text or a vector, not both")
-    if preference is not None and willingness_to_pay_usd is not None:
-        raise InvalidInput("tradeoff", "is a preference or a willingness to pay, not both")
+    wanted = (preference, willingness_to_pay_usd, preference_profile)
+    if sum(part is not None for part in wanted) > 1:
+        raise InvalidInput(
+            "tradeoff", "is a preference, a willingness to pay or a profile, not both"
+        )
     request = router_pb2.SelectRequest(
         policy=policy,
         vector=None if vector is None else router_pb2.Vector(values=vector),
@@ -93,6 +111,7 @@ def query(
         max_cost_usd=max_cost_usd,
         max_latency_ms=max_latency_ms,
         min_quality=min_quality,
+        switch_cost_usd=switch_cost_usd,
         input_tokens=input_tokens,
         max_output_tokens=max_output_tokens,
         decision_id="" if decision_id is None else str(decision_id),
@@ -103,6 +122,8 @@ def query(
         request.text = text
     if willingness_to_pay_usd is not None:
         request.willingness_to_pay_usd = willingness_to_pay_usd
+    if preference_profile is not None:
+        request.preference_profile = preference_profile
     return request
 
 
@@ -162,12 +183,29 @@ def preference_message(preference: Preference) -> catalog_pb2.Preference:
     )
 
 
+def tradeoff_message(tradeoff: Tradeoff) -> catalog_pb2.Tradeoff:
+    """A trade-off that a policy keeps."""
+    if isinstance(tradeoff, Preference):
+        return catalog_pb2.Tradeoff(preference=preference_message(tradeoff))
+    return catalog_pb2.Tradeoff(willingness_to_pay_usd=tradeoff.usd)
+
+
 def price_message(price: Price) -> catalog_pb2.Price:
     """A price."""
     return catalog_pb2.Price(
         input_usd_per_million=price.input_usd_per_million,
         output_usd_per_million=price.output_usd_per_million,
         fee_usd=price.fee_usd,
+    )
+
+
+def budget_message(budget: Budget) -> catalog_pb2.Budget:
+    """A budget."""
+    return catalog_pb2.Budget(
+        target_usd_per_decision=budget.target_usd,
+        quality_floor=budget.quality_floor,
+        limit_usd=budget.limit_usd,
+        window_hours=budget.window_hours,
     )
 
 
@@ -178,6 +216,26 @@ def arm_message(arm: Arm) -> catalog_pb2.Arm:
         status=catalog_pb2.ARM_STATUS_UNSPECIFIED if arm.status is None else STATUSES[arm.status],
         price=None if arm.price is None else price_message(arm.price),
         context_window_tokens=arm.context_window_tokens,
+        offline_prior=_offline_message(arm) if arm.offline else None,
+        explore_limit_usd=arm.explore_limit_usd,
+    )
+
+
+def _offline_message(arm: Arm) -> catalog_pb2.OfflinePrior:
+    schemas = {offline.schema_id for offline in arm.offline.values()}
+    if len(schemas) > 1:
+        raise InvalidInput("arm.offline_prior.schema_id", "must be the same for all objectives")
+    return catalog_pb2.OfflinePrior(
+        schema_id=schemas.pop(),
+        heads=[
+            catalog_pb2.HeadPrior(
+                objective=OBJECTIVES[objective],
+                sums=struct.unpack(f"<{len(offline.sums) // 8}d", offline.sums),
+                rows=offline.rows,
+                strength=offline.strength,
+            )
+            for objective, offline in arm.offline.items()
+        ],
     )
 
 
@@ -200,6 +258,21 @@ def settings_message(settings: PolicySettings) -> catalog_pb2.PolicySettings:
         cost_form=COST_FORMS[settings.cost_form],
         half_life_hours=catalog_pb2.HalfLife(**half_lives) if half_lives else None,
         quality_prior_mean=settings.quality_prior_mean,
+        profiles={name: tradeoff_message(kept) for name, kept in settings.profiles.items()},
+        rules=[
+            catalog_pb2.LabelRule(label=rule.label, value=rule.value, arms=rule.arms)
+            for rule in settings.rules
+        ],
+        drift=_drift_message(settings.drift),
+        explore_quota=settings.explore_quota,
+    )
+
+
+def _drift_message(drift: DriftSettings) -> catalog_pb2.DriftSettings:
+    return catalog_pb2.DriftSettings(
+        quality=DETECTORS[drift.quality],
+        cost=DETECTORS[drift.cost],
+        latency=DETECTORS[drift.latency],
     )
 
 

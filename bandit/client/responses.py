@@ -2,6 +2,7 @@
 
 from datetime import UTC
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from bandit.client import requests
@@ -9,7 +10,10 @@ from bandit.client.errors import RouterError, error_from_status
 from bandit.client.results import (
     Arm,
     ArmState,
+    BudgetStatus,
+    BudgetWindow,
     Candidate,
+    Charge,
     Decision,
     Estimate,
     HeadState,
@@ -17,24 +21,31 @@ from bandit.client.results import (
     PolicyState,
     Prediction,
     ReportResult,
+    Trials,
 )
+from bandit.domain.budget import Budget
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import Disposition, Receipt
 from bandit.domain.policy import (
     Algorithm,
     ContextSettings,
     ContextSource,
     CostForm,
+    Detector,
+    DriftSettings,
     NamedFeature,
     PolicySettings,
     Range,
 )
-from bandit.domain.preference import Preference
+from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
 from bandit.wire import catalog_pb2, feedback_pb2, learning_pb2, router_pb2
 
 _ALGORITHMS = {number: algorithm for algorithm, number in requests.ALGORITHMS.items()}
 _OBJECTIVES = {number: objective for objective, number in requests.OBJECTIVES.items()}
+_DETECTORS = {number: detector for detector, number in requests.DETECTORS.items()}
 _COST_FORMS = {number: form for form, number in requests.COST_FORMS.items()}
 _STATUSES = {number: status for status, number in requests.STATUSES.items()}
 _DISPOSITIONS = {
@@ -68,6 +79,7 @@ def decision(message: router_pb2.SelectResponse, *, policy: str) -> Decision:
         snapshot_version=message.snapshot_version,
         is_durable=message.durable,
         is_replayed=message.replayed,
+        budget=_charge(message.budget) if message.HasField("budget") else None,
     )
 
 
@@ -112,10 +124,18 @@ def policy(message: catalog_pb2.Policy) -> Policy:
                 context_window_tokens=arm.context_window_tokens
                 if arm.HasField("context_window_tokens")
                 else None,
+                offline=_offline(arm.offline_prior),
+                explore_limit_usd=_present(arm, "explore_limit_usd"),
             )
             for arm in message.arms
         ),
+        budget=_budget(message.budget) if message.HasField("budget") else None,
     )
+
+
+def budget_status(message: catalog_pb2.GetBudgetResponse) -> BudgetStatus | None:
+    """The answer to GetBudget."""
+    return _budget_status(message.status) if message.HasField("status") else None
 
 
 def state(message: learning_pb2.LearningState) -> PolicyState:
@@ -133,10 +153,53 @@ def state(message: learning_pb2.LearningState) -> PolicyState:
                 status=_STATUSES[arm.status],
                 price=_price(arm.price) if arm.HasField("price") else None,
                 heads=tuple(_head(head) for head in arm.heads),
+                exploring=_trials(arm.exploring) if arm.HasField("exploring") else None,
             )
             for arm in message.arms
         ),
+        budget=_budget_status(message.budget) if message.HasField("budget") else None,
     )
+
+
+def _charge(message: router_pb2.Charge) -> Charge:
+    return Charge(
+        price=message.price,
+        balance=message.balance,
+        utilisation=_present(message, "utilisation"),
+        overshoot_usd=_present(message, "overshoot_usd"),
+        expected_usd=message.expected_usd,
+        reserved_usd=_present(message, "reserved_usd"),
+    )
+
+
+def _budget(message: catalog_pb2.Budget) -> Budget:
+    return Budget(
+        target_usd=_present(message, "target_usd_per_decision"),
+        quality_floor=_present(message, "quality_floor"),
+        limit_usd=_present(message, "limit_usd"),
+        window_hours=message.window_hours,
+    )
+
+
+def _budget_status(message: catalog_pb2.BudgetStatus) -> BudgetStatus:
+    window = message.window
+    return BudgetStatus(
+        budget=_budget(message.budget),
+        price=message.price,
+        balance=message.balance,
+        decisions=message.decisions,
+        spent_usd=message.spent_usd,
+        utilisation=_present(message, "utilisation"),
+        overshoot_usd=_present(message, "overshoot_usd"),
+        window=BudgetWindow(window.start.ToDatetime(UTC), window.limit_usd, window.taken_usd)
+        if message.HasField("window")
+        else None,
+    )
+
+
+def _trials(message: learning_pb2.ExploreStatus) -> Trials:
+    limit_usd = _present(message, "limit_usd")
+    return Trials(message.taken, message.quota, limit_usd, message.taken_usd)
 
 
 def _head(head: learning_pb2.HeadState) -> HeadState:
@@ -148,6 +211,20 @@ def _head(head: learning_pb2.HeadState) -> HeadState:
         deviation=head.deviation,
         version=head.version,
         fault=head.fault,
+        alarms=head.alarms,
+        alarmed_at=head.alarmed_at.ToDatetime(UTC) if head.HasField("alarmed_at") else None,
+        prior_strength=head.prior_strength,
+    )
+
+
+def _offline(message: catalog_pb2.OfflinePrior) -> MappingProxyType[Objective, OfflinePrior]:
+    return MappingProxyType(
+        {
+            _OBJECTIVES[head.objective]: OfflinePrior(
+                head.rows, head.strength, message.schema_id, sums=b""
+            )
+            for head in message.heads
+        }
     )
 
 
@@ -169,7 +246,6 @@ def _price(message: catalog_pb2.Price) -> Price:
 def _settings(message: catalog_pb2.PolicySettings) -> PolicySettings:
     """Settings in force; a part that the service leaves out has its default."""
     default = PolicySettings()
-    weights = message.default_preference
     return PolicySettings(
         algorithm=_ALGORITHMS.get(message.algorithm, Algorithm.THOMPSON),
         temperature=message.temperature,
@@ -177,7 +253,7 @@ def _settings(message: catalog_pb2.PolicySettings) -> PolicySettings:
         epsilon=message.epsilon,
         context=_context(message.context),
         objectives=tuple(_OBJECTIVES[objective] for objective in message.objectives),
-        default_preference=Preference(weights.quality, weights.cost, weights.latency),
+        default_preference=_preference(message.default_preference),
         cost_form=_COST_FORMS.get(message.cost_form, CostForm.LOG),
         cost_range=Range(message.cost_range_usd.low, message.cost_range_usd.high)
         if message.HasField("cost_range_usd")
@@ -193,7 +269,35 @@ def _settings(message: catalog_pb2.PolicySettings) -> PolicySettings:
                 if message.half_life_hours.HasField(objective.label)  # type: ignore[arg-type]
             }
         ),
+        profiles=MappingProxyType(
+            {name: _tradeoff(kept) for name, kept in message.profiles.items()}
+        ),
+        rules=tuple(LabelRule(rule.label, rule.value, tuple(rule.arms)) for rule in message.rules),
+        drift=DriftSettings(
+            *(
+                _DETECTORS.get(getattr(message.drift, objective.label), Detector.CUSUM)
+                for objective in Objective
+            )
+        ),
+        explore_quota=message.explore_quota
+        if message.HasField("explore_quota")
+        else default.explore_quota,
     )
+
+
+def _present(message: Any, field: str) -> Any:
+    """The value of an optional field; None where it is absent."""
+    return getattr(message, field) if message.HasField(field) else None
+
+
+def _tradeoff(message: catalog_pb2.Tradeoff) -> Tradeoff:
+    if message.HasField("preference"):
+        return _preference(message.preference)
+    return WillingnessToPay(message.willingness_to_pay_usd)
+
+
+def _preference(message: catalog_pb2.Preference) -> Preference:
+    return Preference(message.quality, message.cost, message.latency)
 
 
 def _context(message: catalog_pb2.ContextSettings) -> ContextSettings:

@@ -1,11 +1,15 @@
 """What the calls answer with: frozen values in the units of the API."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
 from bandit.domain.arm import ArmStatus
+from bandit.domain.budget import Budget
 from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import Receipt
 from bandit.domain.policy import PolicySettings
 from bandit.domain.price import Price
@@ -33,7 +37,8 @@ class Candidate:
     """
     One arm as a decision saw it.
 
-    utility      expected, under the request's trade-off
+    utility      expected, under the request's trade-off, less the price of budget times the
+                 expected cost
     propensity   probability with which it was to be chosen; 0 when removed
     removed_by   empty when eligible, else the filter that removed it, such as `max_cost_usd`
     """
@@ -43,6 +48,27 @@ class Candidate:
     utility: float
     propensity: float
     removed_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """
+    What the policy's budget had to do with one decision.
+
+    price          of budget: utility per USD; 0: the budget did not bind
+    balance        of the account when the decision was made: USD, or quality under a floor
+    utilisation    mean cost over the target until then; None: no target, or no decision yet
+    overshoot_usd  spent above the target until then; None: no target
+    expected_usd   booked until the cost is known
+    reserved_usd   held of the window's limit until the cost is known; None: no limit
+    """
+
+    price: float
+    balance: float
+    utilisation: float | None
+    overshoot_usd: float | None
+    expected_usd: float
+    reserved_usd: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +82,7 @@ class Decision:
     candidates   every arm, if the request asked to explain
     is_durable   stored for certain; False: unknown, or a preview
     is_replayed  this decision id was answered before, and this is that answer
+    budget       what the policy's budget had to do with it; None: it had none
     """
 
     policy: str
@@ -69,6 +96,7 @@ class Decision:
     snapshot_version: int
     is_durable: bool
     is_replayed: bool
+    budget: Charge | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +114,16 @@ class Arm:
     status                  None in a request: active in a new policy, explore in one that exists
     price                   None: not known, its cost is learned from outcomes alone
     context_window_tokens   input plus output tokens; None: no limit
+    offline                 what outcomes recorded elsewhere say of it; in an answer without sums
+    explore_limit_usd       what its trials may cost together while it is new; None: no limit
     """
 
     name: str
     status: ArmStatus | None = None
     price: Price | None = None
     context_window_tokens: int | None = None
+    offline: Mapping[Objective, OfflinePrior] = field(default_factory=lambda: MappingProxyType({}))
+    explore_limit_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +134,7 @@ class Policy:
     policy_version    grows with every change to it, an arm or a price
     learned_version   grows with each batch of outcomes learned
     arms              oldest first, retired ones too
+    budget            what it may spend; None: as much as its decisions cost
     """
 
     name: str
@@ -111,6 +144,44 @@ class Policy:
     created_at: datetime
     is_archived: bool
     arms: tuple[Arm, ...]
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetWindow:
+    """
+    The part of time that a limit now holds for.
+
+    taken_usd   spent, reserved or held by a router, and not returned
+    """
+
+    start: datetime
+    limit_usd: float
+    taken_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """
+    A policy's budget and what was spent since it was set, by all routers together.
+
+    price          utility per USD at the router that answered
+    balance        USD left over, negative when overspent; under a quality floor quality above it
+    decisions      booked
+    spent_usd      real where outcomes came, expected elsewhere
+    utilisation    mean cost of a decision over the target; None: no target, or no decision yet
+    overshoot_usd  spent above the target so far; None: no target
+    window         None: there is no limit
+    """
+
+    budget: Budget
+    price: float
+    balance: float
+    decisions: int
+    spent_usd: float
+    utilisation: float | None
+    overshoot_usd: float | None
+    window: BudgetWindow | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +193,9 @@ class HeadState:
     weight            what they count together; less than their number where outcomes age
     mean, deviation   the belief for a request of which nothing is known: quality, USD, milliseconds
     fault             empty when healthy, else why the stored state is not used
+    alarms            how often a change was found
+    alarmed_at        outcomes of decisions up to then count less, for the last one; None: none yet
+    prior_strength    outcomes that the arm's offline prior counts as
     """
 
     objective: Objective
@@ -131,16 +205,36 @@ class HeadState:
     deviation: float
     version: int
     fault: str
+    alarms: int
+    alarmed_at: datetime | None
+    prior_strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """
+    How far an arm that is new has been tried.
+
+    taken       of `quota` decisions, by all routers
+    limit_usd   what they may cost together; None: no limit
+    taken_usd   of that limit
+    """
+
+    taken: int
+    quota: int
+    limit_usd: float | None
+    taken_usd: float
 
 
 @dataclass(frozen=True, slots=True)
 class ArmState:
-    """What is believed about one arm."""
+    """What is believed about one arm; exploring None: it is no longer new."""
 
     arm: str
     status: ArmStatus
     price: Price | None
     heads: tuple[HeadState, ...]
+    exploring: Trials | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +245,7 @@ class PolicyState:
     learned_version    of the state in the database
     snapshot_version   of the state that is served; behind for a moment after each batch
     pending_outcomes   stored and not yet learned
+    budget             with what was spent; None: it has none
     """
 
     policy: str
@@ -160,3 +255,4 @@ class PolicyState:
     as_of: datetime
     pending_outcomes: int
     arms: tuple[ArmState, ...]
+    budget: BudgetStatus | None = None

@@ -1,13 +1,17 @@
 """A model that can be chosen."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NewType
 from uuid import UUID
 
 from bandit.domain.errors import InvalidInput
-from bandit.domain.price import Price, PriceVersion
+from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
+from bandit.domain.price import MOST_USD, Price, PriceVersion
 
 ArmId = NewType("ArmId", UUID)
 
@@ -43,6 +47,8 @@ class Arm:
 
     prices                  in the order of `valid_from`; empty: its costs alone are learned
     context_window_tokens   input plus output tokens it can take; None: unlimited
+    offline                 what outcomes recorded elsewhere say of it; fixed for its life
+    explore_limit_usd       what its trials may cost together while it is new; None: unlimited
     """
 
     id: ArmId
@@ -50,11 +56,16 @@ class Arm:
     status: ArmStatus = ArmStatus.ACTIVE
     prices: tuple[PriceVersion, ...] = ()
     context_window_tokens: int | None = None
+    offline: Mapping[Objective, OfflinePrior] = field(default_factory=lambda: MappingProxyType({}))
+    explore_limit_usd: float | None = None
 
     def __post_init__(self) -> None:
         checked_name("arm.name", self.name)
+        object.__setattr__(self, "offline", MappingProxyType(dict(self.offline)))
         if self.context_window_tokens is not None and self.context_window_tokens <= 0:
             raise InvalidInput("arm.context_window_tokens", "must be positive")
+        if self.explore_limit_usd is not None and not 0 < self.explore_limit_usd <= MOST_USD:
+            raise InvalidInput("arm.explore_limit_usd", f"must be above 0, up to {MOST_USD:g}")
 
     def price_at(self, now: datetime) -> Price | None:
         """The price in force at `now`; None if none is yet."""

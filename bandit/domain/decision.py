@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.arm import ArmId
+from bandit.domain.budget import Charge
 from bandit.domain.errors import InvalidInput
 from bandit.domain.policy import PolicyId
 from bandit.domain.preference import Tradeoff
@@ -80,6 +81,7 @@ class Decision:
     list_usd       list price of the chosen arm for this query, in force at `at`
     price          the chosen arm's price in force at `at`; None: it has none
     candidates     (arms,) of `CANDIDATE`, in ranked order
+    charge         what was booked for it; None: the policy had no budget
     """
 
     id: DecisionId
@@ -98,6 +100,7 @@ class Decision:
     snapshot_version: int
     candidates: Candidates
     labels: Mapping[str, str]
+    charge: Charge | None = None
 
     @property
     def chosen(self) -> np.void:

@@ -120,6 +120,26 @@ class NoEligibleArm(BanditError):
         self.removed = dict(removed)
 
 
+class BudgetExhausted(BanditError):
+    """
+    Only the limit of the window stands against an arm that could be chosen.
+
+    removed      the filter that removed each arm
+    lacking_usd  what the dearest of them may cost
+    """
+
+    reason = "BUDGET_EXHAUSTED"
+
+    def __init__(
+        self, removed: Mapping[str, str], lacking_usd: float, *, retry_after_s: float = 1.0
+    ) -> None:
+        what = ", ".join(f"{arm} by {filter_}" for arm, filter_ in removed.items())
+        super().__init__(f"the budget's limit leaves no arm: {what}")
+        self.removed = dict(removed)
+        self.lacking_usd = lacking_usd
+        self.retry_after_s = retry_after_s
+
+
 class TooLarge(BanditError):
     """A stated limit of the service was exceeded."""
 
@@ -140,6 +160,10 @@ class Unavailable(BanditError):
     def __init__(self, problem: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(problem)
         self.retry_after_s = retry_after_s
+
+
+class Unconfirmed(Unavailable):
+    """Lost while it was being stored: it may have been carried out, or not."""
 
 
 class CorruptPosterior(BanditError):

@@ -10,9 +10,11 @@ from typing import NewType
 from uuid import UUID
 
 from bandit.domain.arm import Arm, ArmId, ArmStatus, checked_name
-from bandit.domain.errors import InvalidInput, UnknownArm
+from bandit.domain.budget import Budget
+from bandit.domain.errors import InvalidInput, UnknownArm, UnknownArmNamed
+from bandit.domain.label_rule import MOST_RULES, LabelRule
 from bandit.domain.objective import HEADS, Objective
-from bandit.domain.preference import Preference
+from bandit.domain.preference import Preference, Tradeoff
 
 PolicyId = NewType("PolicyId", UUID)
 
@@ -20,6 +22,8 @@ KEY_BYTES = 32
 DEFAULT_PREFERENCE = Preference(quality=0.8, cost=0.2)
 MOST_ARMS = 256
 MOST_NAMED_FEATURES = 64
+MOST_PROFILES = 64
+MOST_TRIALS = 10_000
 MOST_EXPLORATION = 100.0  # of temperature and alpha, in deviations
 MOST_OPTIMISM = 2.0  # of the prior mean of a quality that lies between 0 and 1
 LONGEST_VECTOR = 8192
@@ -40,6 +44,15 @@ class CostForm(StrEnum):
 
     LOG = "log"  # clip((ln c - ln low) / (ln high - ln low), 0, 1)
     CAPPED_LINEAR = "capped-linear"  # min(c / high, 1), as in BaRP
+
+
+class Detector(StrEnum):
+    """What watches the outcomes of an arm for change, see `learning/drift.py`."""
+
+    CUSUM = "cusum"
+    PAGE_HINKLEY = "page-hinkley"
+    ADWIN = "adwin"
+    OFF = "off"
 
 
 class ContextSource(StrEnum):
@@ -101,6 +114,20 @@ class ContextSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DriftSettings:
+    """Which detector watches each head."""
+
+    quality: Detector = Detector.CUSUM
+    cost: Detector = Detector.CUSUM
+    latency: Detector = Detector.CUSUM
+
+    def of(self, objective: Objective) -> Detector:
+        """The detector of that head."""
+        detector: Detector = getattr(self, objective.label)
+        return detector
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySettings:
     """
     Everything about a policy that its owner may set.
@@ -115,6 +142,11 @@ class PolicySettings:
     unpriced_list_usd    USD that stand in for the list price of an arm without one; fixed when the
                          policy is made; None: the geometric middle of the cost range
     half_life_hours      age at which an outcome counts half, per objective; absent: never
+    drift                what watches for change; after an alarm earlier outcomes count 0.02
+    profiles             trade-offs that requests may ask for by name
+    rules                arms that requests with certain labels are kept to
+    explore_quota        decisions for which an arm added later is tried before it stands on its
+                         record; 0 to 10,000
     """
 
     algorithm: Algorithm = Algorithm.THOMPSON
@@ -130,6 +162,10 @@ class PolicySettings:
     quality_prior_mean: float = 0.9
     unpriced_list_usd: float | None = None
     half_life_hours: Mapping[Objective, float] = field(default_factory=lambda: MappingProxyType({}))
+    drift: DriftSettings = DriftSettings()
+    profiles: Mapping[str, Tradeoff] = field(default_factory=lambda: MappingProxyType({}))
+    rules: tuple[LabelRule, ...] = ()
+    explore_quota: int = 20
 
     def __post_init__(self) -> None:
         for name in ("temperature", "alpha"):
@@ -155,8 +191,24 @@ class PolicySettings:
                 raise InvalidInput(
                     f"settings.half_life_hours.{objective.label}", "must be a finite number above 0"
                 )
+        if not 0 <= self.explore_quota <= MOST_TRIALS:
+            raise InvalidInput("settings.explore_quota", f"must be from 0 to {MOST_TRIALS}")
+        self._check_profiles()
+        if len(self.rules) > MOST_RULES:
+            raise InvalidInput("settings.rules", f"at most {MOST_RULES}")
         object.__setattr__(self, "objectives", tuple(sorted(self.objectives)))
         object.__setattr__(self, "half_life_hours", MappingProxyType(dict(self.half_life_hours)))
+        object.__setattr__(self, "profiles", MappingProxyType(dict(sorted(self.profiles.items()))))
+
+    def _check_profiles(self) -> None:
+        if len(self.profiles) > MOST_PROFILES:
+            raise InvalidInput("settings.profiles", f"at most {MOST_PROFILES}")
+        for name, tradeoff in self.profiles.items():
+            path = f"settings.profiles[{name}]"
+            checked_name(path, name)
+            missing = tradeoff.needs() - set(self.objectives)
+            if missing:
+                raise InvalidInput(path, f"{min(missing).label} is not learned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +216,12 @@ class Policy:
     """
     A policy with its arms, tombstones included; every change makes a successor with version + 1.
 
-    key   32 secret bytes: seeds the draw of each decision, see `policies/draw.py`
+    Its rules name arms that it has or had.  An arm's removal leaves them as they are: requests kept
+    to it have one arm less, never another one instead.
+
+    key           32 secret bytes: seeds the draw of each decision, see `policies/draw.py`
+    budget        None: spending is not limited
+    budget_epoch  version of the policy that set the budget; its account begins with it
     """
 
     id: PolicyId
@@ -175,6 +232,8 @@ class Policy:
     version: int = 1
     arms: tuple[Arm, ...] = ()
     is_archived: bool = False
+    budget: Budget | None = None
+    budget_epoch: int = 0
 
     def __post_init__(self) -> None:
         checked_name("policy.name", self.name)
@@ -182,9 +241,21 @@ class Policy:
             raise InvalidInput("key", f"must be {KEY_BYTES} bytes")
         if len(self.present_arms) > MOST_ARMS:
             raise InvalidInput("arms", f"at most {MOST_ARMS}")
+        if self.budget is not None and Objective.COST not in self.settings.objectives:
+            raise InvalidInput("budget", "cost is not learned by the policy")
+        if Objective.COST not in self.settings.objectives and any(
+            arm.explore_limit_usd is not None for arm in self.present_arms
+        ):
+            raise InvalidInput("arm.explore_limit_usd", "cost is not learned by the policy")
         names = [arm.name for arm in self.present_arms]
         if len(set(names)) < len(names):
             raise InvalidInput("arms.name", "each name at most once")
+        known = {arm.name for arm in self.arms}
+        for position, rule in enumerate(self.settings.rules):
+            for place, arm_name in enumerate(rule.arms):
+                if arm_name not in known:
+                    path = f"settings.rules[{position}].arms[{place}]"
+                    raise UnknownArmNamed(path, arm_name)
 
     @property
     def present_arms(self) -> tuple[Arm, ...]:

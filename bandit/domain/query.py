@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.errors import InvalidInput, TooLarge
+from bandit.domain.label_rule import LONGEST_LABEL
 from bandit.domain.policy import MOST_ARMS
 from bandit.domain.preference import Tradeoff
 
 CHARACTERS_PER_TOKEN = 4
 LONGEST_TEXT = 1_000_000
 MOST_LABELS = 32
-LONGEST_LABEL = 256
 MOST_TOKENS = 2**40
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
@@ -29,9 +29,11 @@ class Query:
     One request for a choice.
 
     text, vector, features   what the context is made from; the policy says which it takes
-    tradeoff                 None: the policy's default preference
+    tradeoff                 None: the profile's or else the policy's default preference
+    preference_profile       name of one of the policy's profiles, in place of `tradeoff`
     allow_arms, deny_arms    names; an empty `allow_arms` allows all
     max_cost_usd             on the predicted cost of this call; likewise latency and quality
+    switch_cost_usd          per arm, what turning to it costs besides the call; absent: nothing
     input_tokens             None: characters / 4
     decision_id              the caller's own id, which makes the call idempotent
     fingerprint              hash of the request, to recognise an id used for another one
@@ -42,11 +44,13 @@ class Query:
     vector: NDArray[np.float64] | None = None
     features: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     tradeoff: Tradeoff | None = None
+    preference_profile: str | None = None
     allow_arms: tuple[str, ...] = ()
     deny_arms: tuple[str, ...] = ()
     max_cost_usd: float | None = None
     max_latency_ms: float | None = None
     min_quality: float | None = None
+    switch_cost_usd: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     input_tokens: int | None = None
     max_output_tokens: int | None = None
     decision_id: UUID | None = None
@@ -63,13 +67,20 @@ class Query:
         for name, value in self.features.items():
             if not math.isfinite(value):
                 raise InvalidInput(f"features[{name}]", "must be a finite number")
-        for name in ("allow_arms", "deny_arms"):
+        if self.tradeoff is not None and self.preference_profile is not None:
+            raise InvalidInput("preference_profile", "stands in place of another trade-off")
+        for name in ("allow_arms", "deny_arms", "switch_cost_usd"):
             if len(getattr(self, name)) > MOST_ARMS:
                 raise TooLarge(name, limit=MOST_ARMS, actual=len(getattr(self, name)))
         for name in ("max_cost_usd", "max_latency_ms"):
             limit = getattr(self, name)
             if limit is not None and not (math.isfinite(limit) and limit >= 0):
                 raise InvalidInput(name, "must be a finite number, not negative")
+        for name, usd in self.switch_cost_usd.items():
+            if not (math.isfinite(usd) and usd >= 0):
+                raise InvalidInput(
+                    f"switch_cost_usd[{name}]", "must be a finite number, not negative"
+                )
         if self.min_quality is not None and not 0 <= self.min_quality <= 1:
             raise InvalidInput("min_quality", "must be from 0 to 1")
         for name in ("input_tokens", "max_output_tokens"):

@@ -1,5 +1,7 @@
 """What fixed mixes of single arms reach: the frontier that a router has to beat."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bandit.kernels.jit import Array
@@ -28,6 +30,28 @@ def hull(cost_usd: Array, quality: Array) -> tuple[Array, Array]:
             corners.pop()
         corners.append((cost, value))
     return np.array([c for c, _ in corners]), np.array([q for _, q in corners])
+
+
+def mixed_hull(parts: Sequence[tuple[float, Array, Array]]) -> tuple[Array, Array]:
+    """
+    The corners of the best mixes where different arms can be chosen in different parts.
+
+    parts    (share of the queries, (arms,) mean cost, (arms,) mean quality), each at least one arm
+    returns  mean cost and mean quality over all parts: money goes first where it gains most, so
+             the edges of the parts' hulls are laid end to end in the order of their slopes
+    """
+    cost = quality = 0.0
+    edges: list[tuple[float, float]] = []
+    for share, arm_cost, arm_quality in parts:
+        corner_cost, corner_quality = hull(arm_cost, arm_quality)
+        cost += share * float(corner_cost[0])
+        quality += share * float(corner_quality[0])
+        dearer, better = share * np.diff(corner_cost), share * np.diff(corner_quality)
+        edges.extend(zip(dearer.tolist(), better.tolist(), strict=True))
+    edges.sort(key=lambda edge: -edge[1] / edge[0])
+    steps = np.array([(cost, quality), *edges])
+    corners = np.cumsum(steps, axis=0)
+    return corners[:, 0], corners[:, 1]
 
 
 def _is_below(

@@ -1,16 +1,18 @@
 """The use cases on the in-memory store, under replay: the code of production without the wire."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bandit.domain.arm import ArmId
+from bandit.domain.budget import Budget
 from bandit.domain.decision import DecisionId
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import OutcomeRow
-from bandit.domain.policy import ContextSource, PolicySettings
+from bandit.domain.policy import ContextSource, Policy, PolicySettings
 from bandit.domain.price import Price
 from bandit.domain.query import Query
 from bandit.evaluation.replay import Arrival, Ask, Choice
@@ -19,8 +21,10 @@ from bandit.evaluation.table import OutcomeTable
 from bandit.features.encoder import Encoder
 from bandit.features.schema import contexts_of, schema_of
 from bandit.kernels.jit import Array
+from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper, NewArm
 from bandit.routing.deciding import decide
+from bandit.routing.exploring import graduate
 from bandit.routing.learner import fold_due
 from bandit.routing.snapshot import snapshot_of
 from bandit.store.memory import MemoryStore
@@ -28,22 +32,38 @@ from bandit.store.memory import MemoryStore
 _START = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 _STEP = timedelta(seconds=1)
 POLICY = "replay"
+ENCODED_AT_ONCE = 256
 
 
 def table_contexts(
-    table: OutcomeTable, settings: PolicySettings, encoder: Encoder, vectors: Array | None
+    table: OutcomeTable,
+    settings: PolicySettings,
+    encoder: Encoder,
+    vectors: Array | None,
+    *,
+    on_queries: Callable[[int], None] = lambda queries: None,
 ) -> NDArray[np.float32]:
-    """(queries, features): the contexts of a whole table, made once for all seeds."""
+    """
+    (queries, features): the contexts of a whole table, made once for all seeds.
+
+    on_queries  is told of every batch how many queries it had
+    """
     source = settings.context.source
-    queries = [
-        Query(
-            policy=POLICY,
-            text=text if source is ContextSource.TEXT else None,
-            vector=None if vectors is None else vectors[row],
-        )
-        for row, text in enumerate(table.texts)
-    ]
-    return contexts_of(schema_of(settings.context), queries, encoder)
+    schema = schema_of(settings.context)
+    contexts = np.empty((len(table), schema.features), dtype=np.float32)
+    for first in range(0, len(table), ENCODED_AT_ONCE):
+        rows = range(first, min(first + ENCODED_AT_ONCE, len(table)))
+        queries = [
+            Query(
+                policy=POLICY,
+                text=table.texts[row] if source is ContextSource.TEXT else None,
+                vector=None if vectors is None else vectors[row],
+            )
+            for row in rows
+        ]
+        contexts[first : rows.stop] = contexts_of(schema, queries, encoder)
+        on_queries(len(rows))
+    return contexts
 
 
 class InProcessRouter:
@@ -51,6 +71,7 @@ class InProcessRouter:
     Implements `ReplayRouter`.
 
     The clock is simulated: a second per decision.
+    models  those that are there from the beginning; None: all of the table
     """
 
     def __init__(
@@ -61,30 +82,37 @@ class InProcessRouter:
         prices: Mapping[str, Price],
         *,
         seed: int,
+        models: Sequence[str] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._table = table
         self._contexts = contexts
+        self._budget = budget
+        self._budgets = Budgets()
         self._now = _START
         self._store = MemoryStore()
         ids = (UUID(int=number) for number in range(1, 1 << 30))
-        keeper = CatalogKeeper(
+        self._keeper = CatalogKeeper(
             self._store,
             clock=lambda: self._now,
             new_id=lambda: next(ids),
             random_bytes=bytes,
         )
-        self._policy = keeper.create_policy(
+        self._policy = self._keeper.create_policy(
             POLICY,
             settings,
-            [NewArm(model, price=prices.get(model)) for model in table.models],
+            [NewArm(model, price=prices.get(model)) for model in models or table.models],
             key=key_of(seed),
-            who="replay",
+            who=POLICY,
         )
-        self._position = {arm.id: i for i, arm in enumerate(self._policy.arms)}
+        if budget is not None:
+            self._policy = self._keeper.set_budget(POLICY, budget, who=POLICY)
+        self._position: dict[ArmId, int] = {}
         self._learned = set(settings.objectives)
         self._snapshot = snapshot_of(
             self._policy, learned_version=0, changed={}, previous=None, now=self._now
         )
+        self._find_arms()
 
     def choose(self, asks: Sequence[Ask]) -> list[Choice]:
         """Decide and record, as the service does."""
@@ -95,15 +123,16 @@ class InProcessRouter:
                 tradeoff=ask.tradeoff,
                 input_tokens=int(self._table.request_tokens[ask.row]),
             )
-            decisions.append(
-                decide(
-                    self._snapshot,
-                    query,
-                    self._contexts[ask.row],
-                    decision_id=DecisionId(ask.decision_id),
-                    at=self._now,
-                )
+            decided = decide(
+                self._snapshot,
+                query,
+                self._contexts[ask.row],
+                decision_id=DecisionId(ask.decision_id),
+                at=self._now,
+                terms=self._budgets.terms(self._snapshot, self._now),
             )
+            self._budgets.book(self._snapshot, decided)
+            decisions.append(decided.decision)
             self._now += _STEP
         self._store.record_now(decisions)
         choices = []
@@ -137,6 +166,45 @@ class InProcessRouter:
         self._store.append_now(self._policy.id, rows)
         while self._store.pending(self._policy.id):
             fold_due(self._store, self._policy, now=self._now)
+        if graduate(
+            self._policy, self._keeper, self._store, self._store, now=self._now, who=POLICY
+        ):
+            self._policy = self._keeper.get_policy(POLICY)
+        self._keep_books()
+        self._publish()
+
+    def begin_measuring(self) -> None:
+        """The account of the budget begins anew."""
+        if self._budget is not None:
+            self._adopt(self._keeper.set_budget(POLICY, self._budget, who=POLICY))
+
+    def set_price(self, model: str, price: Price) -> None:
+        """Put a list price in force, as its owner would."""
+        self._adopt(self._keeper.set_price(POLICY, model, price, valid_from=None, who=POLICY))
+
+    def add_arm(self, model: str, price: Price | None) -> None:
+        """Add an arm to the running policy; it starts as the service has it start."""
+        self._adopt(self._keeper.add_arm(POLICY, NewArm(model, price=price), who=POLICY))
+
+    def remove_arm(self, model: str) -> None:
+        """Retire an arm."""
+        self._adopt(self._keeper.remove_arm(POLICY, model, who=POLICY))
+
+    def _adopt(self, policy: Policy) -> None:
+        self._policy = policy
+        self._find_arms()
+        self._keep_books()
+        self._publish()
+
+    def _keep_books(self) -> None:
+        wishes = self._budgets.asked([self._policy], self._now)
+        if wishes:
+            self._budgets.told(wishes, self._store.exchange_now(wishes), self._now)
+
+    def _find_arms(self) -> None:
+        self._position = {arm.id: self._table.models.index(arm.name) for arm in self._policy.arms}
+
+    def _publish(self) -> None:
         known = {cell: learned.version for cell, learned in self._snapshot.cells.items()}
         version, changed = self._store.learned(
             self._policy.id, self._snapshot.schema.id, known=known

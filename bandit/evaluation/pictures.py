@@ -9,8 +9,8 @@ import numpy as np
 from bandit.evaluation.frontier import hull
 from bandit.kernels.jit import Array
 
-_COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5a97", "#e6a817", "#5c5c5c")
-_GREY = "#8a8a8a"
+COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5a97", "#e6a817", "#5c5c5c")
+GREY = "#8a8a8a"
 _FEWEST = 20
 
 
@@ -38,18 +38,9 @@ def draw_learning_curve(path: Path, curves: Sequence[Curve], *, window: int = 10
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 4.2), layout="constrained")
-    axes.axhline(0, color=_GREY, linestyle="--", linewidth=1)
-    axes.annotate(
-        "best single model, chosen in hindsight",
-        xy=(1, 0),
-        xycoords=("axes fraction", "data"),
-        xytext=(-4, -14),
-        textcoords="offset points",
-        ha="right",
-        color=_GREY,
-        fontsize=9,
-    )
-    for curve, colour in zip(curves, _COLOURS, strict=False):
+    hindsight = "best single model, chosen in hindsight"
+    axes.axhline(0, color=GREY, linestyle="--", linewidth=1, label=hindsight)
+    for curve, colour in zip(curves, COLOURS, strict=False):
         gain = _moving_mean(curve.utility - curve.best, window)
         # The mean of a handful would stretch the axis beyond all that follows.
         axes.plot(curve.positions[_FEWEST:], gain[_FEWEST:], color=colour, label=curve.label)
@@ -80,8 +71,18 @@ class Point:
     quality: float
 
 
-def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) -> None:
-    """Single models, the mixes of them (zero router), and one learned state at many preferences."""
+def draw_frontier(
+    path: Path,
+    models: Sequence[Point],
+    router: Sequence[Point],
+    *,
+    under_budget: Point | None = None,
+) -> None:
+    """
+    Single models, the mixes of them (zero router), and one learned state at many preferences.
+
+    under_budget  a policy of its own
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -96,12 +97,12 @@ def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) 
     axes.plot(
         grid * 1000,
         np.interp(grid, hull_cost, hull_quality),
-        color=_GREY,
+        color=GREY,
         linestyle="--",
         linewidth=1,
         label="zero router: best fixed mix of the models",
     )
-    axes.scatter(cost * 1000, quality, color=_GREY, zorder=3, label="single models")
+    axes.scatter(cost * 1000, quality, color=GREY, zorder=3, label="single models")
     dearest = max(models, key=lambda model: model.cost_usd)
     for model in models:
         axes.annotate(
@@ -117,7 +118,7 @@ def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) 
     axes.plot(
         [point.cost_usd * 1000 for point in ordered],
         [point.quality for point in ordered],
-        color=_COLOURS[0],
+        color=COLOURS[0],
         marker="o",
         linewidth=0.8,
         label="router: one learned state, cost weight as shown",
@@ -129,7 +130,16 @@ def draw_frontier(path: Path, models: Sequence[Point], router: Sequence[Point]) 
             xytext=(-4, 7 if index % 2 == 0 else 18),
             textcoords="offset points",
             fontsize=8,
-            color=_COLOURS[0],
+            color=COLOURS[0],
+        )
+    if under_budget is not None:
+        axes.scatter(
+            [under_budget.cost_usd * 1000],
+            [under_budget.quality],
+            color=COLOURS[1],
+            marker="D",
+            zorder=4,
+            label=f"router: {under_budget.label}",
         )
     axes.set_xscale("log")
     axes.set_xlabel("USD per 1,000 queries")

@@ -7,8 +7,9 @@ running server; the loop is the same.
 
 import heapq
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Protocol
 from uuid import UUID
 
@@ -16,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.preference import Tradeoff
+from bandit.domain.price import Price
+from bandit.evaluation.outcomes import Outcomes, outcomes_at
+from bandit.evaluation.script import NO_SCRIPT, Change, Conditions, Event, Script, conditions_of
 from bandit.evaluation.stream import Stream, decision_id
 from bandit.evaluation.table import OutcomeTable
 from bandit.kernels.jit import Array
@@ -62,6 +66,22 @@ class ReplayRouter(Protocol):
         """Take outcomes in; on return the state that has folded them is served."""
         ...
 
+    def begin_measuring(self) -> None:
+        """The decisions that follow are measured; told once, accounts of spending begin anew."""
+        ...
+
+    def set_price(self, model: str, price: Price) -> None:
+        """This list price is in force from the next decision."""
+        ...
+
+    def add_arm(self, model: str, price: Price | None) -> None:
+        """This model, absent until now, can be chosen from the next decision."""
+        ...
+
+    def remove_arm(self, model: str) -> None:
+        """This model cannot be chosen any more; outcomes of it may still arrive."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Played:
@@ -70,6 +90,7 @@ class Played:
 
     predicted  (steps, heads)
     seconds    wall time of the loop
+    script     what changed on the way
     """
 
     stream: Stream
@@ -77,6 +98,10 @@ class Played:
     propensities: Array
     predicted: Array
     seconds: float
+    script: Script = field(default=NO_SCRIPT)
+
+
+_NO_PRICES: Mapping[str, Price] = MappingProxyType({})
 
 
 def play(
@@ -85,11 +110,15 @@ def play(
     router: ReplayRouter,
     *,
     wave: int = 1,
+    script: Script = NO_SCRIPT,
+    prices: Mapping[str, Price] = _NO_PRICES,
     on_wave: Callable[[int], None] = lambda decisions: None,
 ) -> Played:
     """
     Play the stream in waves; outcomes due by a wave's first position are learned before it.
 
+    No wave reaches across the beginning of the measured part, nor across an event of the script.
+    prices   list prices before any event
     on_wave  is told how many decisions each wave brought
     """
     steps = len(stream)
@@ -98,41 +127,85 @@ def play(
     predicted = np.zeros((steps, 3))
     waiting: list[tuple[int, int]] = []  # (position at which it is due, position decided)
     ids = [decision_id(stream.seed, position) for position in range(steps)]
-
-    def arrival(position: int) -> Arrival:
-        row, arm = int(stream.rows[position]), int(arms[position])
-        has_quality = bool(stream.has_quality[position])
-        return Arrival(
-            decision_id=ids[position],
-            row=row,
-            arm=arm,
-            quality=float(table.quality[row, arm]) if has_quality else None,
-            cost_usd=float(table.cost_usd[row, arm]),
-            latency_ms=_latency(table, row, arm),
-        )
+    outcomes = outcomes_at(table, stream, script, np.arange(steps))
+    conditions = conditions_of(script, table.models)
+    events = {stream.learn_first + at: script.at(at) for at in script.positions}
+    cuts = sorted({stream.learn_first, *events, steps})
 
     started = time.perf_counter()
-    for first in range(0, steps, wave):
+    first = 0
+    while first < steps:
         due = []
         while waiting and waiting[0][0] <= first:
             due.append(heapq.heappop(waiting)[1])
         if due:
-            router.report([arrival(position) for position in due])
-        positions = range(first, min(first + wave, steps))
+            router.report([_arrival(outcomes, stream, at, int(arms[at]), ids[at]) for at in due])
+        if first == stream.learn_first:
+            router.begin_measuring()
+        # Who comes at the same position is there before its price is told.
+        for event in sorted(events.get(first, ()), key=lambda event: event.change is Change.PRICE):
+            _tell(router, event, conditions, table.models, prices)
+        end = min(first + wave, next(cut for cut in cuts if cut > first))
         asks = [
             Ask(ids[position], int(stream.rows[position]), stream.tradeoffs[position])
-            for position in positions
+            for position in range(first, end)
         ]
-        for position, choice in zip(positions, router.choose(asks), strict=True):
+        for position, choice in zip(range(first, end), router.choose(asks), strict=True):
             arms[position] = choice.arm
             propensities[position] = choice.propensity
             predicted[position] = choice.predicted
             heapq.heappush(waiting, (position + 1 + int(stream.delays[position]), position))
         on_wave(len(asks))
-    return Played(stream, arms, propensities, predicted, time.perf_counter() - started)
+        first = end
+    seconds = time.perf_counter() - started
+    return Played(stream, arms, propensities, predicted, seconds, script)
 
 
-def _latency(table: OutcomeTable, row: int, arm: int) -> float | None:
-    if table.latency_ms is None or np.isnan(table.latency_ms[row, arm]):
-        return None
-    return float(table.latency_ms[row, arm])
+def present_at_first(script: Script, models: Sequence[str]) -> tuple[str, ...]:
+    """The models that a router starts with: those that no event adds first."""
+    present = conditions_of(script, models).is_present[0]
+    return tuple(model for model, is_present in zip(models, present, strict=True) if is_present)
+
+
+def _arrival(
+    outcomes: Outcomes, stream: Stream, position: int, arm: int, decision: UUID
+) -> Arrival:
+    latency_ms = outcomes.latency_ms
+    has_latency = latency_ms is not None and not np.isnan(latency_ms[position, arm])
+    return Arrival(
+        decision_id=decision,
+        row=int(stream.rows[position]),
+        arm=arm,
+        quality=float(outcomes.quality[position, arm]) if stream.has_quality[position] else None,
+        cost_usd=float(outcomes.cost_usd[position, arm]),
+        latency_ms=float(latency_ms[position, arm])
+        if latency_ms is not None and has_latency
+        else None,
+    )
+
+
+def _tell(
+    router: ReplayRouter,
+    event: Event,
+    conditions: Conditions,
+    models: Sequence[str],
+    prices: Mapping[str, Price],
+) -> None:
+    """What a router learns of an event; changes of cost and quality it has to find out."""
+    model, state = models.index(event.model), conditions.state_after(event)
+    factor = float(conditions.price[state, model])
+    if event.change is Change.REMOVE:
+        router.remove_arm(event.model)
+    elif event.change is Change.ADD:
+        listed = prices.get(event.model)
+        router.add_arm(event.model, None if listed is None else _scaled(listed, factor))
+    elif event.change is Change.PRICE and conditions.is_present[state, model]:
+        router.set_price(event.model, _scaled(prices[event.model], factor))
+
+
+def _scaled(price: Price, factor: float) -> Price:
+    return Price(
+        price.input_usd_per_million * factor,
+        price.output_usd_per_million * factor,
+        price.fee_usd * factor,
+    )

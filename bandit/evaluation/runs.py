@@ -1,23 +1,26 @@
-"""Many seeds of one replay, in parallel processes."""
+"""Many passes of one or several replays, in parallel processes."""
 
 import copyreg
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from multiprocessing.sharedctypes import Synchronized
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bandit.domain.policy import PolicySettings
-from bandit.domain.price import Price
-from bandit.evaluation.in_process import InProcessRouter
+from bandit.evaluation.contenders import router_of
 from bandit.evaluation.replay import Played, play
-from bandit.evaluation.stream import StreamSettings, stream_of
-from bandit.evaluation.table import OutcomeTable
+from bandit.evaluation.stream import stream_of
+from bandit.evaluation.trial import Trial
+
+_LOOK_S = 0.1
+
+OnDecisions = Callable[[int], None]
+
+
+def _nobody(decisions: int) -> None:
+    """Whoever is not told of progress."""
 
 
 def _read_only(items: dict[Any, Any]) -> MappingProxyType[Any, Any]:
@@ -28,72 +31,103 @@ def _read_only(items: dict[Any, Any]) -> MappingProxyType[Any, Any]:
 copyreg.pickle(MappingProxyType, lambda proxy: (_read_only, (dict(proxy),)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trial:
-    """
-    Everything that a replay depends on besides the seed.
-
-    contexts  (queries, features) of the table
-    warmup    the first so many rows are played first and not measured
-    wave      decisions made from one learned state
-    """
-
-    table: OutcomeTable
-    contexts: NDArray[np.float32]
-    policy: PolicySettings
-    prices: Mapping[str, Price]
-    stream: StreamSettings
-    warmup: int = 0
-    wave: int = 1
-
-
-def run(trial: Trial, seed: int) -> Played:
+def run(trial: Trial, seed: int, *, on_decisions: OnDecisions = _nobody) -> Played:
     """One pass in this process."""
     stream = stream_of(len(trial.table), trial.stream, seed=seed, warmup=trial.warmup)
-    router = InProcessRouter(trial.table, trial.contexts, trial.policy, trial.prices, seed=seed)
-    return play(trial.table, stream, router, wave=trial.wave)
+    return play(
+        trial.table,
+        stream,
+        router_of(trial, seed=seed),
+        wave=trial.wave,
+        script=trial.script,
+        prices=trial.prices,
+        on_wave=on_decisions,
+    )
 
 
 def run_all(
     trial: Trial,
     seeds: Sequence[int],
     *,
-    on_pass: Callable[[], None] = lambda: None,
+    on_decisions: OnDecisions = _nobody,
     processes: int | None = None,
 ) -> list[Played]:
-    """
-    A pass per seed, in the order of `seeds`; `on_pass` is called after each.
+    """A pass per seed, in the order of `seeds`; for the rest see `run_each`."""
+    return run_each([trial], seeds, on_decisions=on_decisions, processes=processes)[0]
 
-    processes  None: one per core, as far as there are seeds
+
+def run_each(
+    trials: Sequence[Trial],
+    seeds: Sequence[int],
+    *,
+    on_decisions: OnDecisions = _nobody,
+    processes: int | None = None,
+) -> list[list[Played]]:
     """
-    count = min(len(seeds), processes or os.cpu_count() or 1)
-    if count == 1:
-        passes = []
-        for seed in seeds:
-            passes.append(run(trial, seed))
-            on_pass()
-        return passes
+    For every trial a pass per seed, in the order of both.
+
+    on_decisions  is told, as they are made, of decisions of whichever pass
+    processes     None: one per core, as far as there are passes
+    """
+    jobs = [(number, seed) for number in range(len(trials)) for seed in seeds]
+    count = min(len(jobs), processes or os.cpu_count() or 1)
+    if count <= 1:
+        played = [run(trials[number], seed, on_decisions=on_decisions) for number, seed in jobs]
+    else:
+        played = _in_parallel(trials, jobs, count, on_decisions)
+    return [played[first : first + len(seeds)] for first in range(0, len(played), len(seeds))]
+
+
+def _in_parallel(
+    trials: Sequence[Trial], jobs: Sequence[tuple[int, int]], count: int, told: OnDecisions
+) -> list[Played]:
     # A fork server that has compiled the kernels once; forking this process, with its threads,
     # would not be safe.
     method = multiprocessing.get_context("forkserver")
     method.set_forkserver_preload(["bandit.evaluation.runs"])
-    with ProcessPoolExecutor(count, mp_context=method, initializer=_adopt, initargs=(trial,)) as it:
-        results = []
-        for played in it.map(_run_adopted, seeds):
-            results.append(played)
-            on_pass()
-        return results
+    decided = method.Value("q", 0)
+    with ProcessPoolExecutor(
+        count, mp_context=method, initializer=_adopt, initargs=(tuple(trials), decided)
+    ) as pool:
+        futures = [pool.submit(_run_adopted, number, seed) for number, seed in jobs]
+        try:
+            _watch(futures, decided, told)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]
 
 
-_adopted: Trial | None = None
+def _watch(
+    futures: Sequence[Future[Played]], decided: "Synchronized[int]", told: OnDecisions
+) -> None:
+    """Pass progress on until all is done; the first failure ends it."""
+    so_far, waiting = 0, set(futures)
+    while waiting:
+        done, waiting = wait(waiting, timeout=_LOOK_S)
+        now = decided.value
+        if now > so_far:
+            told(now - so_far)
+        so_far = now
+        for future in done:
+            future.result()
 
 
-def _adopt(trial: Trial) -> None:
-    """Receive the trial once per process instead of once per seed."""
-    global _adopted
-    _adopted = trial
+# What this process was sent when it began: once, instead of with every pass.
+_trials: tuple[Trial, ...] = ()
+_decided: "Synchronized[int] | None" = None
 
 
-def _run_adopted(seed: int) -> Played:
-    assert _adopted is not None  # noqa: S101 - the pool's initializer has run
-    return run(_adopted, seed)
+def _adopt(trials: tuple[Trial, ...], decided: "Synchronized[int]") -> None:
+    global _trials, _decided
+    _trials, _decided = trials, decided
+
+
+def _count(decisions: int) -> None:
+    if _decided is not None:
+        with _decided.get_lock():
+            _decided.value += decisions
+
+
+def _run_adopted(number: int, seed: int) -> Played:
+    return run(_trials[number], seed, on_decisions=_count)

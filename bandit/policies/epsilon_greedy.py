@@ -15,3 +15,7 @@ class EpsilonGreedy:
     def propensities(self, mean: Array, variance: Array) -> Array:
         """(arms,), sums to 1."""
         return (1 - self.epsilon) * greedy(mean) + self.epsilon / len(mean)
+
+    def sampled(self, mean: Array, variance: Array, noise: Array) -> Array:
+        """(arms,) the expected utilities: nothing is drawn."""
+        return mean

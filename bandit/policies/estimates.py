@@ -10,6 +10,7 @@ from bandit.kernels.jit import Array
 from bandit.learning.targets import PRIOR_LATENCY_MS
 
 # Beyond these a float would overflow; no price or latency is near them.
+NORMAL_95, NORMAL_999 = 1.645, 3.09
 _LOWEST_LOG, _HIGHEST_LOG = math.log(1e-12), math.log(1e12)
 
 
@@ -22,17 +23,25 @@ class Estimates:
     log_cost       (arms,)  ln of the expected cost in USD
     log_latency    (arms,)  ln of the expected latency in milliseconds
     variance       (arms, heads)  of quality, log cost and log latency
+    cost_noise     (arms,)  variance of one call's log cost about its mean
     """
 
     quality: Array
     log_cost: Array
     log_latency: Array
     variance: Array
+    cost_noise: Array
 
     @property
     def cost_usd(self) -> Array:
         """(arms,)"""
         return np.exp(self.log_cost)
+
+    def cost_quantile_usd(self, deviations: float) -> Array:
+        """(arms,) what one call costs at most, that many deviations of ln cost above its mean."""
+        deviation = np.sqrt(self.cost_noise + self.variance[:, Objective.COST])
+        mean = self.log_cost - self.cost_noise / 2
+        return np.exp(np.minimum(mean + deviations * deviation, _HIGHEST_LOG))
 
     @property
     def latency_ms(self) -> Array:
@@ -50,6 +59,25 @@ class Estimates:
         deviation = np.sqrt(self.variance)
         deviation[:, 1:] *= self.mean[:, 1:]
         return deviation
+
+
+def with_added_cost(estimates: Estimates, added_usd: Array) -> Estimates:
+    """
+    The same beliefs about arms that cost so much more for certain; (arms,) USD, >= 0.
+
+    The logarithm of a sum c + a varies by the c / (c + a)-th part of ln c (delta method).
+    """
+    cost_usd = estimates.cost_usd
+    share = cost_usd / (cost_usd + added_usd)
+    variance = estimates.variance.copy()
+    variance[:, Objective.COST] *= share**2
+    return Estimates(
+        quality=estimates.quality,
+        log_cost=np.minimum(estimates.log_cost - np.log(share), _HIGHEST_LOG),
+        log_latency=estimates.log_latency,
+        variance=variance,
+        cost_noise=estimates.cost_noise * share**2,
+    )
 
 
 def estimates_from(
@@ -74,4 +102,5 @@ def estimates_from(
             math.log(PRIOR_LATENCY_MS) + logs[:, latency], _LOWEST_LOG, _HIGHEST_LOG
         ),
         variance=scores[:, :, 1],
+        cost_noise=noise[:, cost],
     )

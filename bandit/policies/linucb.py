@@ -17,3 +17,7 @@ class LinUcb:
     def propensities(self, mean: Array, variance: Array) -> Array:
         """(arms,), sums to 1."""
         return greedy(mean + self.alpha * np.sqrt(variance))
+
+    def sampled(self, mean: Array, variance: Array, noise: Array) -> Array:
+        """(arms,) the optimistic end of each belief: nothing is drawn."""
+        return mean + self.alpha * np.sqrt(variance)

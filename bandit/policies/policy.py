@@ -20,6 +20,15 @@ class ChoicePolicy(Protocol):
         """
         ...
 
+    def sampled(self, mean: Array, variance: Array, noise: Array) -> Array:
+        """
+        The utilities among which this policy would take the largest.
+
+        noise    (arms,)  standard normal
+        returns  (arms,)
+        """
+        ...
+
 
 def policy_of(settings: PolicySettings) -> ChoicePolicy:
     """The policy that the settings declare."""

@@ -24,3 +24,7 @@ class Thompson:
     def propensities(self, mean: Array, variance: Array) -> Array:
         """(arms,), sums to 1."""
         return thompson(mean, self.temperature * np.sqrt(variance))
+
+    def sampled(self, mean: Array, variance: Array, noise: Array) -> Array:
+        """(arms,) one utility per arm, drawn from the sharpened beliefs."""
+        return mean + self.temperature * np.sqrt(variance) * noise

@@ -1,15 +1,21 @@
 """The use cases of those who own policies, arms and prices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 from bandit.domain.arm import Arm, ArmId, ArmStatus, checked_name
+from bandit.domain.budget import Budget
 from bandit.domain.errors import AlreadyExists, InvalidInput, StalePolicy, UnknownPolicy
+from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import KEY_BYTES, Policy, PolicyId, PolicySettings
-from bandit.domain.price import Price, PriceVersion
+from bandit.domain.price import MOST_USD, Price, PriceVersion
+from bandit.features.schema import schema_of
+from bandit.learning.offline import check
 from bandit.policies.utility import cost_range_of, normaliser_of, prices_of
 from bandit.routing.ports import Catalog, PolicyEvent
 
@@ -24,6 +30,8 @@ class NewArm:
     status: ArmStatus | None = None
     price: Price | None = None
     context_window_tokens: int | None = None
+    explore_limit_usd: float | None = None
+    offline: Mapping[Objective, OfflinePrior] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         checked_name("arm.name", self.name)
@@ -31,6 +39,8 @@ class NewArm:
             raise InvalidInput("arm.status", "an arm cannot start retired")
         if self.context_window_tokens is not None and self.context_window_tokens <= 0:
             raise InvalidInput("arm.context_window_tokens", "must be positive")
+        if self.explore_limit_usd is not None and not 0 < self.explore_limit_usd <= MOST_USD:
+            raise InvalidInput("arm.explore_limit_usd", f"must be above 0, up to {MOST_USD:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,8 @@ class CatalogKeeper:
         stands in for the price of an arm without one is frozen always, since sums depend on it.
         """
         now = self._clock()
+        for position, arm in enumerate(arms):
+            _check_offline(arm, settings, field=f"arms[{position}].offline_prior")
         made = tuple(self._made(arm, ArmStatus.ACTIVE, now) for arm in arms)
         prices = prices_of(made, now)
         if settings.cost_range is None and prices:
@@ -115,10 +127,10 @@ class CatalogKeeper:
         def change(policy: Policy) -> _Change:
             if expected_version is not None and policy.version != expected_version:
                 raise StalePolicy(name, expected=expected_version)
-            for field in ("context", "quality_prior_mean", "half_life_hours"):
-                if getattr(settings, field) != getattr(policy.settings, field):
+            for fixed in ("context", "quality_prior_mean", "half_life_hours"):
+                if getattr(settings, fixed) != getattr(policy.settings, fixed):
                     raise InvalidInput(
-                        f"settings.{field}",
+                        f"settings.{fixed}",
                         "is fixed when the policy is made: its sums depend on it",
                     )
             kept = policy.settings
@@ -138,24 +150,44 @@ class CatalogKeeper:
         )
 
     def add_arm(self, name: str, arm: NewArm, *, who: str) -> Policy:
-        """Add an arm to a running policy; it starts in explore unless told otherwise."""
-        made = self._made(arm, ArmStatus.EXPLORE, self._clock())
+        """
+        Add an arm to a running policy; it starts in explore unless told otherwise.
+
+        Where no other arm can be chosen it starts active: there would be nothing to fall back on
+        when its trials are used up.
+        """
+        new = self._made(arm, ArmStatus.EXPLORE, self._clock())
 
         def change(policy: Policy) -> _Change:
             if any(present.name == arm.name for present in policy.present_arms):
                 raise AlreadyExists("arm", arm.name)
+            _check_offline(arm, policy.settings, field="arm.offline_prior")
+            has_rival = any(present.status.is_choosable for present in policy.present_arms)
+            is_alone = arm.status is None and not has_rival
+            made = replace(new, status=ArmStatus.ACTIVE) if is_alone else new
             detail = {"arm": arm.name, "status": made.status.value}
             return _Change({"arms": (*policy.arms, made)}, detail)
 
         return self._changed(name, "add_arm", change, who)
 
     def update_arm(
-        self, name: str, arm_name: str, *, context_window_tokens: int | None, who: str
+        self,
+        name: str,
+        arm_name: str,
+        *,
+        context_window_tokens: int | None,
+        explore_limit_usd: float | None = None,
+        who: str,
     ) -> Policy:
         """Replace an arm's limits."""
-        limits = {"context_window_tokens": context_window_tokens}
+        limits = {
+            "context_window_tokens": context_window_tokens,
+            "explore_limit_usd": explore_limit_usd,
+        }
         if context_window_tokens is not None and context_window_tokens <= 0:
             raise InvalidInput("context_window_tokens", "must be positive")
+        if explore_limit_usd is not None and not 0 < explore_limit_usd <= MOST_USD:
+            raise InvalidInput("explore_limit_usd", f"must be above 0, up to {MOST_USD:g}")
         return self._changed(
             name, "update_arm", lambda policy: _with_arm(policy, arm_name, limits, limits), who
         )
@@ -171,6 +203,31 @@ class CatalogKeeper:
             lambda policy: _with_arm(policy, arm_name, {"status": status}, detail),
             who,
         )
+
+    def finish_exploring(self, name: str, arm_name: str, *, who: str) -> Policy:
+        """Let an arm stand on its record, if it is still exploring."""
+        status = {"status": ArmStatus.ACTIVE}
+        detail = {"status": ArmStatus.ACTIVE.value}
+
+        def change(policy: Policy) -> _Change | None:
+            if policy.arm_named(arm_name).status is not ArmStatus.EXPLORE:
+                return None
+            return _with_arm(policy, arm_name, status, detail)
+
+        return self._changed(name, "finish_exploring", change, who)
+
+    def set_budget(self, name: str, budget: Budget | None, *, who: str) -> Policy:
+        """
+        Put a budget in force, with an account that begins at nothing; None: take it away.
+
+        What was taken of a limit in the window that runs stays taken.
+        """
+        detail = {} if budget is None else asdict(budget)
+
+        def change(policy: Policy) -> _Change:
+            return _Change({"budget": budget, "budget_epoch": policy.version + 1}, detail)
+
+        return self._changed(name, "set_budget", change, who)
 
     def remove_arm(self, name: str, arm_name: str, *, who: str) -> Policy:
         """Retire an arm: a tombstone stays, and its id is never used again."""
@@ -209,17 +266,25 @@ class CatalogKeeper:
             status=arm.status or default,
             prices=() if arm.price is None else (PriceVersion(now, arm.price),),
             context_window_tokens=arm.context_window_tokens,
+            explore_limit_usd=arm.explore_limit_usd,
+            offline=arm.offline,
         )
 
     def _changed(
-        self, name: str, kind: str, change: Callable[[Policy], _Change], who: str
+        self, name: str, kind: str, change: Callable[[Policy], _Change | None], who: str
     ) -> Policy:
-        """Store the successor; overtaken by another writer, change what is there now instead."""
+        """
+        Store the successor; overtaken by another writer, change what is there now instead.
+
+        Where `change` gives None the policy stays as it is.
+        """
         for attempt in range(1, MOST_ATTEMPTS + 1):
             policy = self._catalog.get(name)
             if policy.is_archived:
                 raise UnknownPolicy(name)
             made = change(policy)
+            if made is None:
+                return policy
             fields: dict[str, Any] = dict(made.fields)
             successor = replace(policy, version=policy.version + 1, **fields)
             try:
@@ -230,6 +295,17 @@ class CatalogKeeper:
                 continue
             return successor
         raise AssertionError("the last attempt returns or raises")
+
+
+def _check_offline(arm: NewArm, settings: PolicySettings, *, field: str) -> None:
+    schema = schema_of(settings.context)
+    for position, (objective, offline) in enumerate(arm.offline.items()):
+        path = f"{field}.heads[{position}]"
+        if objective not in settings.objectives:
+            raise InvalidInput(path, f"{objective.label} is not learned by the policy")
+        if offline.schema_id != schema.id:
+            raise InvalidInput(f"{field}.schema_id", f"the policy's contexts are of {schema.id!r}")
+        check(offline, schema, field=path)
 
 
 def _with_arm(

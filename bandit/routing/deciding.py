@@ -1,25 +1,33 @@
 """From a snapshot and a query to a decision: pure, and the same in production and in replay."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bandit.domain.arm import ArmStatus
+from bandit.domain.budget import Charge
 from bandit.domain.decision import CANDIDATE, Candidates, Decision, DecisionId, arm_bits
-from bandit.domain.errors import InvalidInput, NoEligibleArm
-from bandit.domain.preference import Preference
+from bandit.domain.errors import BudgetExhausted, InvalidInput, NoEligibleArm
+from bandit.domain.policy import Policy
+from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.query import Query
 from bandit.features.schema import check
 from bandit.kernels.jit import Array
 from bandit.kernels.propensity import draw
 from bandit.kernels.scoring import score, score_batch
-from bandit.policies.draw import uniform_of
+from bandit.policies.draw import normals_of, uniform_of
 from bandit.policies.eligibility import Removal, check_constraints, removals
-from bandit.policies.estimates import Estimates, estimates_from
+from bandit.policies.estimates import Estimates, estimates_from, with_added_cost
+from bandit.policies.exploration import with_floor
+from bandit.policies.pacing import Considered
+from bandit.policies.spending import NO_TERMS, Terms, reservations, with_terms
 from bandit.policies.utility import utilities
 from bandit.routing.snapshot import Snapshot
 
 LARGEST_DEFECT = 1e-9
+QUALITY_ALONE = Preference(quality=1.0)
 
 
 def validate(snapshot: Snapshot, query: Query) -> None:
@@ -33,6 +41,37 @@ def validate(snapshot: Snapshot, query: Query) -> None:
             if isinstance(query.tradeoff, Preference):
                 raise InvalidInput(f"preference.{label}", "is not learned by the policy")
             raise InvalidInput("willingness_to_pay_usd", f"{label} is not learned by the policy")
+    profile = query.preference_profile
+    if profile is not None and profile not in snapshot.policy.settings.profiles:
+        raise InvalidInput("preference_profile", f"the policy has no profile {profile!r}")
+
+
+def tradeoff_of(query: Query, policy: Policy) -> Tradeoff:
+    """
+    What a query that passed `validate` wants: its own trade-off, its profile's, or the default.
+
+    Where spending is paced, the default is quality alone: the budget says what it may cost.
+    """
+    if query.preference_profile is not None:
+        return policy.settings.profiles[query.preference_profile]
+    if query.tradeoff is not None:
+        return query.tradeoff
+    is_paced = policy.budget is not None and policy.budget.is_paced
+    return QUALITY_ALONE if is_paced else policy.settings.default_preference
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decided:
+    """
+    A decision that is not recorded yet, and what keeping the budget needs to know of it.
+
+    considered   what was weighed; None where spending is not paced
+    lacking_usd  what the lease had to bring for an arm that only it removed; 0: nothing lacks
+    """
+
+    decision: Decision
+    considered: Considered | None = None
+    lacking_usd: float = 0.0
 
 
 def decide(
@@ -42,15 +81,19 @@ def decide(
     *,
     decision_id: DecisionId,
     at: datetime,
-) -> Decision:
+    terms: Terms = NO_TERMS,
+) -> Decided:
     """
     Choose an arm for a query that passed `validate`; its propensity is computed before the draw.
 
     context  (features,) of the snapshot's schema
-    Raises NoEligibleArm with the filter that removed each.
+    Raises NoEligibleArm with the filter that removed each, and BudgetExhausted where an arm is left
+    to which only the budget's limit stands opposed.
     """
     scores = score(snapshot.means, snapshot.covariances, context.astype(np.float64))
-    return decide_scored(snapshot, query, context, scores, decision_id=decision_id, at=at)
+    return decide_scored(
+        snapshot, query, context, scores, decision_id=decision_id, at=at, terms=terms
+    )
 
 
 def scores_of(snapshot: Snapshot, contexts: NDArray[np.float32]) -> Array:
@@ -66,35 +109,43 @@ def decide_scored(
     *,
     decision_id: DecisionId,
     at: datetime,
-) -> Decision:
+    terms: Terms = NO_TERMS,
+) -> Decided:
     """`decide`, where the context's scores (arms, heads, 2) are known already."""
-    settings = snapshot.policy.settings
-    tradeoff = query.tradeoff or settings.default_preference
+    policy, arms = snapshot.policy, snapshot.arms
+    tradeoff = tradeoff_of(query, policy)
     input_tokens = query.expected_input_tokens
     list_usd = snapshot.list_usd(input_tokens)
     estimates = estimates_from(
-        scores, snapshot.noise, list_usd, quality_prior_mean=settings.quality_prior_mean
+        scores, snapshot.noise, list_usd, quality_prior_mean=policy.settings.quality_prior_mean
     )
-    removed = removals(snapshot.arms, query, estimates)
+    charged = _charged(snapshot, query, estimates)
+    removed = removals(arms, query, charged, rules=policy.settings.rules)
+    reserved_usd, lacking_usd = None, 0.0
+    if terms is not NO_TERMS:
+        reserved_usd = reservations(query, snapshot.prices, estimates)
+        removed, lacking_usd = with_terms(removed, arms, estimates, reserved_usd, terms)
     eligible = np.flatnonzero(removed == Removal.NONE)
     if eligible.size == 0:
-        raise NoEligibleArm(
-            {
-                arm.name: Removal(int(code)).label
-                for arm, code in zip(snapshot.arms, removed, strict=True)
-            }
-        )
-    mean, variance = utilities(estimates, tradeoff, snapshot.normaliser)
-    propensities = np.zeros(len(snapshot.arms))
-    propensities[eligible] = snapshot.choice.propensities(mean[eligible], variance[eligible])
+        raise _nothing_left(snapshot, removed, lacking_usd)
+    mean, variance = utilities(charged, tradeoff, snapshot.normaliser)
+    paced = mean if terms.price == 0 else mean - terms.price * charged.cost_usd
+    propensities = np.zeros(len(arms))
+    propensities[eligible] = snapshot.choice.propensities(paced[eligible], variance[eligible])
+    if terms.slots:
+        exploring = [
+            arms[position].status is ArmStatus.EXPLORE and arms[position].id in terms.slots
+            for position in eligible
+        ]
+        propensities[eligible] = with_floor(propensities[eligible], np.array(exploring))
     if not abs(propensities.sum() - 1) <= LARGEST_DEFECT:
         raise ArithmeticError("the propensities do not sum to 1")
-    chosen = draw(propensities, uniform_of(snapshot.policy.key, decision_id))
-    return Decision(
+    chosen = draw(propensities, uniform_of(policy.key, decision_id))
+    decision = Decision(
         id=decision_id,
-        policy_id=snapshot.policy.id,
+        policy_id=policy.id,
         at=at,
-        arm_id=snapshot.arms[chosen].id,
+        arm_id=arms[chosen].id,
         propensity=float(propensities[chosen]),
         context=context,
         schema_id=snapshot.schema.id,
@@ -103,11 +154,81 @@ def decide_scored(
         input_tokens=input_tokens,
         list_usd=float(list_usd[chosen]),
         price=snapshot.prices[chosen],
-        policy_version=snapshot.policy.version,
+        policy_version=policy.version,
         snapshot_version=snapshot.learned_version,
-        candidates=_ranked(snapshot, estimates, mean, removed, propensities),
+        candidates=_ranked(snapshot, estimates, paced, removed, propensities),
         labels=query.labels,
+        charge=_charge(terms, charged, reserved_usd, chosen),
     )
+    considered = None
+    if terms.budget is not None and terms.budget.is_paced:
+        considered = _considered(
+            snapshot, decision_id, removed, mean, variance, charged, list_usd, input_tokens
+        )
+    return Decided(decision, considered, lacking_usd)
+
+
+def _nothing_left(
+    snapshot: Snapshot, removed: NDArray[np.int32], lacking_usd: float
+) -> NoEligibleArm | BudgetExhausted:
+    by_name = {
+        arm.name: Removal(int(code)).label for arm, code in zip(snapshot.arms, removed, strict=True)
+    }
+    return BudgetExhausted(by_name, lacking_usd) if lacking_usd > 0 else NoEligibleArm(by_name)
+
+
+def _charge(
+    terms: Terms, estimates: Estimates, reserved_usd: Array | None, chosen: int
+) -> Charge | None:
+    """What the budget has to do with the decision; None where none is set."""
+    budget = terms.budget
+    if budget is None:
+        return None
+    reserved = None if budget.limit_usd is None or reserved_usd is None else reserved_usd[chosen]
+    return Charge(
+        epoch=terms.epoch,
+        price=terms.price,
+        balance=terms.account.balance,
+        utilisation=terms.account.utilisation(budget),
+        overshoot_usd=terms.account.overshoot_usd(budget),
+        expected_usd=float(estimates.cost_usd[chosen]),
+        reserved_usd=None if reserved is None else float(reserved),
+        limit_name=None if reserved is None else terms.limit_name,
+    )
+
+
+def _considered(
+    snapshot: Snapshot,
+    decision_id: DecisionId,
+    removed: NDArray[np.int32],
+    mean: Array,
+    variance: Array,
+    estimates: Estimates,
+    list_usd: Array,
+    input_tokens: int,
+) -> Considered:
+    """
+    What the decision weighed, for the price of budget to be solved from.
+
+    The guard is left out: it depends on the price, and would hide the dear arms from it.
+    """
+    noise = normals_of(snapshot.policy.key, decision_id, len(mean))
+    is_open = (removed == Removal.NONE) | (removed == Removal.BUDGET_GUARD)
+    sampled = snapshot.choice.sampled(mean, variance, noise)
+    return Considered(
+        utility=np.where(is_open, sampled, -np.inf),
+        quality=estimates.quality,
+        cost_ratio=estimates.cost_usd / list_usd,
+        input_tokens=input_tokens,
+    )
+
+
+def _charged(snapshot: Snapshot, query: Query, estimates: Estimates) -> Estimates:
+    """The estimates by which arms are judged: the cost with what turning to the arm costs."""
+    if not query.switch_cost_usd:
+        return estimates
+    added_usd = [query.switch_cost_usd.get(arm.name, 0.0) for arm in snapshot.arms]
+    return with_added_cost(estimates, np.array(added_usd))
 
 
 def _ranked(

@@ -1,5 +1,6 @@
 """The use case of a learner: fold what is due into the posteriors, once."""
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from bandit.domain.decision import Decision, DecisionId
 from bandit.domain.errors import CorruptPosterior
 from bandit.domain.policy import Policy
 from bandit.features.schema import FeatureSchema, schema_of
+from bandit.learning.alarms import Alarm, Monitor, discounted, weight_after
 from bandit.learning.decay import as_of as decayed
 from bandit.learning.decay import rebased, weight_of
 from bandit.learning.effective import effective_value
@@ -16,7 +18,10 @@ from bandit.learning.posterior import precision_factor
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
 from bandit.learning.targets import target_of
+from bandit.routing.ledger import Reservation, Settlement
 from bandit.routing.ports import Cell, Due, Fold, Key, LearningStore, StoredSums
+from bandit.routing.settling import Known, lapsed, settlements
+from bandit.routing.watching import Observed, Raised, Watched, event_of, watched
 
 MICRO_BATCH = 1000
 HOLD = timedelta(seconds=10)
@@ -31,12 +36,14 @@ class Folded:
     held             dirty keys put off, because their cell is corrupt
     faults           the corrupt cells, with the reason
     learned_version  None: nothing changed
+    alarms           raised in it
     """
 
     settled: int = 0
     held: int = 0
     faults: Mapping[Cell, str] | None = None
     learned_version: int | None = None
+    alarms: tuple[Raised, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +57,14 @@ class _Change:
     after: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Successor:
+    """What a cell becomes, with the watch over it."""
+
+    stored: StoredSums
+    watch: Watched
+
+
 def fold_due(
     store: LearningStore, policy: Policy, *, now: datetime, limit: int = MICRO_BATCH
 ) -> Folded | None:
@@ -61,36 +76,60 @@ def fold_due(
     with store.begin(policy.id) as fold:
         if fold is None:
             return None
+        over = fold.expired_reservations(now=now, limit=limit)
         due = fold.due(now=now, limit=limit)
         if not due:
+            fold.settle_costs(lapsed(over))
             return Folded()
-        return _fold(fold, policy, due, now)
+        return _fold(fold, policy, due, over, now)
 
 
-def _fold(fold: Fold, policy: Policy, due: Sequence[Due], now: datetime) -> Folded:
+def _fold(
+    fold: Fold, policy: Policy, due: Sequence[Due], over: Sequence[Reservation], now: datetime
+) -> Folded:
     schema = schema_of(policy.settings.context)
     keys = {item.key for item in due}
     decisions = fold.decisions({decision_id for decision_id, _ in keys})
     changes = _changes(fold, keys, decisions, schema)
     cells = {change.cell for change in changes}
     stored = fold.sums(schema.id, cells)
-    successors, faults = _successors(policy, schema, changes, stored, now)
+    monitors = fold.monitors(cells)
+    successors, faults = _successors(policy, schema, changes, stored, monitors, now)
 
     kept = [change for change in changes if change.cell not in faults]
     held_keys = {change.key for change in changes if change.cell in faults}
     held = [item.ticket for item in due if item.key in held_keys]
     settled = [item.ticket for item in due if item.key not in held_keys]
+    alarms = tuple(raised for it in successors.values() for raised in it.watch.raised)
     version = None
     if kept:
         fold.write(
             schema_id=schema.id,
-            sums=successors,
+            sums={cell: successor.stored for cell, successor in successors.items()},
             contributions={change.key: change.after for change in kept},
         )
+        fold.watch({cell: successor.watch.monitor for cell, successor in successors.items()})
+        for raised in alarms:
+            fold.raise_alarm(raised.cell, raised.alarm, event_of(policy, raised, at=now))
         version = fold.advance()
     fold.settle(settled)
     fold.postpone(held, until=now + HOLD)
-    return Folded(len(settled), len(held), faults, version)
+    # At once and last: routers wait for the rows of the ledger that this locks.
+    fold.settle_costs([*lapsed(over), *_settlements(fold, policy, kept, over)])
+    return Folded(len(settled), len(held), faults, version, alarms)
+
+
+def _settlements(
+    fold: Fold, policy: Policy, kept: Sequence[_Change], over: Sequence[Reservation]
+) -> list[Settlement]:
+    """What was booked for these decisions gives way to what they really cost."""
+    charged = [change for change in kept if change.decision.charge is not None]
+    if not charged:
+        return []
+    known = [Known(c.decision, c.key[1], c.before, c.after) for c in charged]
+    ended = {reservation.decision_id for reservation in over}
+    held = fold.reservations({change.decision.id for change in charged} - ended)
+    return settlements(policy, known, held)
 
 
 def _changes(
@@ -118,19 +157,33 @@ def _successors(
     schema: FeatureSchema,
     changes: list[_Change],
     stored: Mapping[Cell, StoredSums],
+    monitors: Mapping[Cell, Monitor],
     now: datetime,
-) -> tuple[dict[Cell, StoredSums], dict[Cell, str]]:
+) -> tuple[dict[Cell, _Successor], dict[Cell, str]]:
     """The new sums of every cell that can take its changes, and why the others cannot."""
     by_cell: dict[Cell, list[_Change]] = defaultdict(list)
     for change in changes:
         by_cell[change.cell].append(change)
-    successors: dict[Cell, StoredSums] = {}
+    successors: dict[Cell, _Successor] = {}
     faults: dict[Cell, str] = {}
-    usable: list[tuple[Cell, Sums]] = []
+    usable: list[tuple[Cell, Sums, Watched]] = []
     for cell in sorted(by_cell):
         held = stored.get(cell)
         if held is not None and held.sums is None:
             faults[cell] = held.fault
+            continue
+        try:
+            watch = watched(
+                policy,
+                schema,
+                cell,
+                held=held,
+                monitor=monitors.get(cell),
+                observed=[Observed(c.decision, c.after) for c in by_cell[cell] if c.before is None],
+                now=now,
+            )
+        except CorruptPosterior as error:
+            faults[cell] = str(error)
             continue
         latest = max(change.decision.at for change in by_cell[cell])
         sums = (
@@ -139,13 +192,16 @@ def _successors(
             else no_outcomes(schema.features, epoch=latest)
         )
         half_life_hours = policy.settings.half_life_hours.get(cell[1])
-        usable.append((cell, rebased(sums, latest, half_life_hours=half_life_hours)))
+        # All that is in the sums was decided at or before the alarms raised now.
+        sums = discounted(sums, math.prod(raised.alarm.weight for raised in watch.raised))
+        usable.append((cell, rebased(sums, latest, half_life_hours=half_life_hours), watch))
 
     evidence: list[Evidence] = []
-    for position, (cell, sums) in enumerate(usable):
+    for position, (cell, sums, watch) in enumerate(usable):
         for change in by_cell[cell]:
-            evidence.extend(_evidence(position, sums, change, policy))
-    for (cell, _), sums in zip(usable, folded([s for _, s in usable], evidence), strict=True):
+            evidence.extend(_evidence(position, sums, change, policy, watch.monitor.alarms))
+    successive = folded([sums for _, sums, _ in usable], evidence)
+    for (cell, _, watch), sums in zip(usable, successive, strict=True):
         half_life_hours = policy.settings.half_life_hours.get(cell[1])
         try:
             # At the scale of now: at the epoch's, weights and their rounding may be huge.
@@ -156,21 +212,27 @@ def _successors(
             continue
         held = stored.get(cell)
         new = sum(change.before is None for change in by_cell[cell])
-        successors[cell] = StoredSums(
+        alarms = watch.monitor.alarms
+        successor = StoredSums(
             version=(held.version if held is not None else 0) + 1,
             observations=(held.observations if held is not None else 0) + new,
             sums=sums,
+            alarms=len(alarms),
+            alarmed_at=alarms[-1].at if alarms else None,
         )
+        successors[cell] = _Successor(successor, watch)
     return successors, faults
 
 
-def _evidence(position: int, sums: Sums, change: _Change, policy: Policy) -> list[Evidence]:
+def _evidence(
+    position: int, sums: Sums, change: _Change, policy: Policy, alarms: Sequence[Alarm]
+) -> list[Evidence]:
     decision, head = change.decision, change.cell[1]
     weight = weight_of(
         decision.at,
         epoch=sums.epoch,
         half_life_hours=policy.settings.half_life_hours.get(head),
-    )
+    ) * weight_after(alarms, decision.at)
 
     def evidence(value: float, sign: float) -> Evidence:
         target = target_of(

@@ -17,7 +17,9 @@ from bandit.domain.decision import Decision, DecisionId, Recorded
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import Policy, PolicyId
+from bandit.learning.alarms import Alarm, Monitor
 from bandit.learning.sums import Sums
+from bandit.routing.ledger import Reservation, Settlement
 
 Cell = tuple[ArmId, Objective]
 Key = tuple[DecisionId, Objective]
@@ -107,12 +109,16 @@ class StoredSums:
     version       0: nothing is stored yet
     observations  outcomes folded in, undecayed
     sums          None where they cannot be decoded; `fault` then says why
+    alarms        how many there were; the sums are already discounted
+    alarmed_at    the last one's moment; None: there was none
     """
 
     version: int
     observations: int
     sums: Sums | None
     fault: str = ""
+    alarms: int = 0
+    alarmed_at: datetime | None = None
 
 
 class PosteriorReader(Protocol):
@@ -177,12 +183,36 @@ class Fold(Protocol):
         """
         ...
 
+    def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:
+        """How far the watch over each cell has come; one never watched is left out."""
+        ...
+
+    def watch(self, monitors: Mapping[Cell, Monitor]) -> None:
+        """Store monitors in place of those before, without their alarms."""
+        ...
+
+    def raise_alarm(self, cell: Cell, alarm: Alarm, event: PolicyEvent) -> None:
+        """Log an alarm for good: for learning, and for people as an event of the policy."""
+        ...
+
     def settle(self, tickets: Collection[int]) -> None:
         """These are folded: they leave the line."""
         ...
 
     def postpone(self, tickets: Collection[int], *, until: datetime) -> None:
         """These cannot be folded now: they are due again at `until`."""
+        ...
+
+    def reservations(self, ids: Collection[DecisionId]) -> dict[DecisionId, Reservation]:
+        """What these decisions still hold of their limits."""
+        ...
+
+    def expired_reservations(self, *, now: datetime, limit: int) -> Sequence[Reservation]:
+        """Reservations whose time is over, oldest first, at most `limit`."""
+        ...
+
+    def settle_costs(self, settlements: Sequence[Settlement]) -> None:
+        """Bring accounts and limits up to date; final ones end their reservation."""
         ...
 
     def advance(self) -> int:

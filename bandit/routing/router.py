@@ -1,24 +1,35 @@
 """The use cases of a caller who wants a choice."""
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bandit.domain.decision import DecisionId, Recorded, day_of
 from bandit.domain.errors import (
     BanditError,
+    BudgetExhausted,
     DecisionIdReused,
     InvalidInput,
     NoEligibleArm,
     Unavailable,
 )
-from bandit.domain.policy import Policy
+from bandit.domain.policy import Policy, PolicyId
 from bandit.domain.query import Query
 from bandit.features.encoder import Encoder
 from bandit.features.schema import contexts_of
-from bandit.routing.deciding import decide_scored, scores_of, validate
+from bandit.kernels.jit import Array
+from bandit.policies.spending import Terms
+from bandit.routing.budgets import Budgets
+from bandit.routing.deciding import Decided, decide_scored, scores_of, validate
+from bandit.routing.ledger import Ledger, Wish
 from bandit.routing.ports import DecisionLog
 from bandit.routing.snapshot import Snapshot
 
@@ -39,6 +50,21 @@ class Answer:
     policy: Policy
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """
+    A sound query with what every head says of it.
+
+    scores  (arms, heads, 2), of the snapshot's arms
+    """
+
+    snapshot: Snapshot
+    query: Query
+    context: NDArray[np.float32]
+    scores: Array
+    decision_id: DecisionId
+
+
 class Router:
     """Chooses arms and records the choices."""
 
@@ -47,46 +73,121 @@ class Router:
         snapshots: Snapshots,
         log: DecisionLog,
         encoder: Encoder,
+        ledger: Ledger,
         *,
+        budgets: Budgets,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
     ) -> None:
         self._snapshots = snapshots
         self._log = log
         self._encoder = encoder
+        self._ledger = ledger
+        self._budgets = budgets
+        self._leasing: dict[PolicyId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._exchanges: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
         self._clock = clock
         self._new_id = new_id
 
     async def select(self, queries: Sequence[Query]) -> list[Answer | BanditError]:
         """Decide and record each query, in order; one that fails harms no other."""
-        made = self._decided(queries)
-        decisions = [entry.recorded.decision for entry in made if isinstance(entry, Answer)]
-        recorded = iter(await self._log.record(decisions) if decisions else [])
         answers: list[Answer | BanditError] = []
-        for query, entry in zip(queries, made, strict=True):
+        try:
+            for scored in self._scored(queries):
+                answers.append(
+                    scored if isinstance(scored, BanditError) else await self._chosen(scored)
+                )
+        except BaseException:  # cancelled while waiting for a lease, too
+            self._unbook(answers)
+            raise
+        made = [entry.recorded.decision for entry in answers if isinstance(entry, Answer)]
+        try:
+            recorded = iter(await self._log.record(made) if made else [])
+        except BanditError:
+            self._unbook(answers)  # refused as a whole; were it cancelled, it would be carried out
+            raise
+        for position, (query, entry) in enumerate(zip(queries, answers, strict=True)):
             if isinstance(entry, BanditError):
-                answers.append(entry)
                 continue
             held = next(recorded)
             if isinstance(held, Recorded):
-                answers.append(_checked(Answer(held, entry.policy), query))
+                if held.replayed:
+                    self._budgets.unbook(entry.policy, entry.recorded.decision)
+                answers[position] = _checked(Answer(held, entry.policy), query)
             elif isinstance(held, BanditError):
-                answers.append(held)
+                if not isinstance(held, Unavailable):  # after which it may be stored, or not
+                    self._budgets.unbook(entry.policy, entry.recorded.decision)
+                answers[position] = held
             else:
                 raise held
         await self._recall(queries, answers)
         return answers
 
     def preview(self, query: Query) -> Answer:
-        """What `select` would decide, recorded nowhere."""
-        (answer,) = self._decided([query])
-        if isinstance(answer, BanditError):
-            raise answer
-        return answer
+        """What `select` would decide, recorded and booked nowhere."""
+        (scored,) = self._scored([query])
+        if isinstance(scored, BanditError):
+            raise scored
+        decided = self._decided(scored, self._budgets.preview_terms)
+        return Answer(Recorded(decided.decision, durable=False), scored.snapshot.policy)
 
-    def _decided(self, queries: Sequence[Query]) -> list[Answer | BanditError]:
-        """Decide queries; those of one policy are encoded and scored together."""
-        answers: list[Answer | BanditError | None] = [None] * len(queries)
+    def _unbook(self, answers: Sequence[Answer | BanditError]) -> None:
+        """Put back what was booked for decisions that nobody will record."""
+        for entry in answers:
+            if isinstance(entry, Answer):
+                self._budgets.unbook(entry.policy, entry.recorded.decision)
+
+    async def _chosen(self, scored: _Scored) -> Answer | BanditError:
+        """The decision on one query, booked; once more if a lease can bring what it lacked."""
+        try:
+            try:
+                decided = self._decided(scored)
+                lacking_usd = decided.lacking_usd
+            except BudgetExhausted as error:
+                lacking_usd = error.lacking_usd
+            if lacking_usd > 0:
+                await self._lease(scored.snapshot, lacking_usd)
+                decided = self._decided(scored)
+        except BanditError as error:
+            return error
+        self._budgets.book(scored.snapshot, decided)
+        return Answer(Recorded(decided.decision, durable=False), scored.snapshot.policy)
+
+    def _decided(
+        self, scored: _Scored, terms: Callable[[Snapshot, datetime], Terms] | None = None
+    ) -> Decided:
+        at = self._clock()
+        terms = terms or self._budgets.terms
+        return decide_scored(
+            scored.snapshot,
+            scored.query,
+            scored.context,
+            scored.scores,
+            decision_id=scored.decision_id,
+            at=at,
+            terms=terms(scored.snapshot, at),
+        )
+
+    async def _lease(self, snapshot: Snapshot, lacking_usd: float) -> None:
+        """Get more of the window's limit, if there is more; those who wait share one lease."""
+        async with self._leasing[snapshot.policy.id]:
+            wish = self._budgets.wish_for(snapshot, lacking_usd, self._clock())
+            if wish is None:
+                return
+            # A caller who is cancelled stops waiting; what the ledger grants is taken in hand.
+            lease = asyncio.create_task(self._exchanged(wish))
+            self._exchanges.add(lease)
+            lease.add_done_callback(self._exchanges.discard)
+            await asyncio.shield(lease)
+
+    async def _exchanged(self, wish: Wish) -> None:
+        with suppress(Unavailable):  # then decided from what is in hand
+            statements = await self._ledger.exchange([wish])
+            self._budgets.told([wish], statements, self._clock())
+
+    def _scored(self, queries: Sequence[Query]) -> list[_Scored | BanditError]:
+        """The queries with what their contexts promise; those of one policy are scored together."""
+        entries: list[_Scored | BanditError | None] = [None] * len(queries)
         groups: dict[str, list[int]] = {}
         for position, query in enumerate(queries):
             groups.setdefault(query.policy, []).append(position)
@@ -95,44 +196,38 @@ class Router:
                 snapshot = self._snapshots.get(name)
             except BanditError as error:
                 for position in positions:
-                    answers[position] = error
+                    entries[position] = error
                 continue
             group = [queries[position] for position in positions]
-            for position, answer in zip(positions, self._decided_by(snapshot, group), strict=True):
-                answers[position] = answer
-        return [answer for answer in answers if answer is not None]
+            for position, entry in zip(positions, self._scored_by(snapshot, group), strict=True):
+                entries[position] = entry
+        return [entry for entry in entries if entry is not None]
 
-    def _decided_by(
+    def _scored_by(
         self, snapshot: Snapshot, queries: Sequence[Query]
-    ) -> list[Answer | BanditError]:
+    ) -> list[_Scored | BanditError]:
         problems = [_problem(snapshot, query) for query in queries]
         sound = [q for q, problem in zip(queries, problems, strict=True) if problem is None]
         if not sound:
             return [problem for problem in problems if problem is not None]
         contexts = contexts_of(snapshot.schema, sound, self._encoder)
         rows = iter(zip(contexts, scores_of(snapshot, contexts), strict=True))
-        answers: list[Answer | BanditError] = []
+        entries: list[_Scored | BanditError] = []
         for query, problem in zip(queries, problems, strict=True):
             if problem is not None:
-                answers.append(problem)
+                entries.append(problem)
                 continue
             context, scores = next(rows)
             decision_id = DecisionId(query.decision_id or self._new_id())
-            try:
-                decision = decide_scored(
-                    snapshot, query, context, scores, decision_id=decision_id, at=self._clock()
-                )
-            except BanditError as error:
-                answers.append(error)
-                continue
-            answers.append(Answer(Recorded(decision, durable=False), snapshot.policy))
-        return answers
+            entries.append(_Scored(snapshot, query, context, scores, decision_id))
+        return entries
 
     async def _recall(self, queries: Sequence[Query], answers: list[Answer | BanditError]) -> None:
         """An id answered before gets that answer, even where none could be made now."""
         failed: dict[str, list[int]] = {}
         for position, (query, answer) in enumerate(zip(queries, answers, strict=True)):
-            if query.decision_id is not None and isinstance(answer, NoEligibleArm | InvalidInput):
+            refusals = NoEligibleArm | BudgetExhausted | InvalidInput
+            if query.decision_id is not None and isinstance(answer, refusals):
                 failed.setdefault(query.policy, []).append(position)
         for name, positions in failed.items():
             policy = self._snapshots.get(name).policy

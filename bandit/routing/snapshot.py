@@ -1,7 +1,7 @@
 """One policy and what was learned for it, frozen and packed for scoring."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -9,14 +9,16 @@ import numpy as np
 from bandit.domain.arm import Arm
 from bandit.domain.errors import CorruptPosterior
 from bandit.domain.objective import HEADS, Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import Policy
 from bandit.domain.price import Price
 from bandit.features.schema import FeatureSchema, schema_of
 from bandit.kernels.jit import Array
 from bandit.learning.decay import as_of as decayed
+from bandit.learning.offline import of_schema, with_offline
 from bandit.learning.posterior import Posterior, posterior_from
-from bandit.learning.prior import prior_of
-from bandit.learning.sums import no_outcomes
+from bandit.learning.prior import Prior, prior_of
+from bandit.learning.sums import Sums, no_outcomes
 from bandit.policies.policy import ChoicePolicy, policy_of
 from bandit.policies.utility import Normaliser, normaliser_of
 from bandit.routing.ports import Cell, StoredSums
@@ -31,6 +33,8 @@ class LearnedCell:
     observations  outcomes folded in, undecayed
     fault         why the stored sums are not what is served; empty when they are
     is_priced     which prior the posterior was made with
+    alarms        how often a change was found
+    alarmed_at    the last alarm's moment; None: there was none
     """
 
     posterior: Posterior
@@ -38,6 +42,8 @@ class LearnedCell:
     observations: int = 0
     fault: str = ""
     is_priced: bool = True
+    alarms: int = 0
+    alarmed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +71,14 @@ class Snapshot:
     covariances: Array
     noise: Array
 
+    @property
+    def unpriced_usd(self) -> float:
+        """What stands in for the list price of an arm without one."""
+        return self.policy.settings.unpriced_list_usd or self.normaliser.middle_usd
+
     def list_usd(self, input_tokens: float) -> Array:
         """(arms,) list price of a query; a fixed one stands in for an arm without a price."""
-        unpriced = self.policy.settings.unpriced_list_usd or self.normaliser.middle_usd
+        unpriced = self.unpriced_usd
         return np.array(
             [unpriced if price is None else price.list_usd(input_tokens) for price in self.prices]
         )
@@ -95,7 +106,14 @@ def snapshot_of(
         for head in HEADS:
             cell = (arm.id, head)
             cells[cell] = _learned(
-                changed.get(cell), known.get(cell), policy, schema, head, price is not None, now
+                changed.get(cell),
+                known.get(cell),
+                policy,
+                schema,
+                arm,
+                head,
+                price is not None,
+                now,
             )
     means, covariances, noise = _packed(arms, cells, schema, previous)
     return Snapshot(
@@ -119,6 +137,7 @@ def _learned(
     known: LearnedCell | None,
     policy: Policy,
     schema: FeatureSchema,
+    arm: Arm,
     head: Objective,
     is_priced: bool,
     now: datetime,
@@ -126,21 +145,38 @@ def _learned(
     if stored is None and known is not None and known.is_priced == is_priced:
         return known
     prior = prior_of(schema, head, is_priced=is_priced)
+    offline = of_schema(arm.offline.get(head), schema)
     version, observations, fault = 0, 0, ""
+    alarms, alarmed_at = 0, None
     if stored is not None:
         version, observations, fault = stored.version, stored.observations, stored.fault
+        alarms, alarmed_at = stored.alarms, stored.alarmed_at
         if stored.sums is not None:
             half_life_hours = policy.settings.half_life_hours.get(head)
             try:
                 current = decayed(stored.sums, now, half_life_hours=half_life_hours)
-                posterior = posterior_from(current, prior)
-                return LearnedCell(posterior, version, observations, "", is_priced)
+                posterior = _posterior(current, prior, offline)
+                return LearnedCell(
+                    posterior, version, observations, "", is_priced, alarms, alarmed_at
+                )
             except CorruptPosterior as error:
                 fault = str(error)
     if known is not None:
-        return LearnedCell(known.posterior, version, observations, fault, known.is_priced)
-    empty = posterior_from(no_outcomes(schema.features, epoch=now), prior)
-    return LearnedCell(empty, version, observations, fault, is_priced)
+        return LearnedCell(
+            known.posterior, version, observations, fault, known.is_priced, alarms, alarmed_at
+        )
+    empty = no_outcomes(schema.features, epoch=now)
+    try:
+        posterior = _posterior(empty, prior, offline)
+    except CorruptPosterior as error:
+        posterior, fault = posterior_from(empty, prior), fault or str(error)
+    return LearnedCell(posterior, version, observations, fault, is_priced, alarms, alarmed_at)
+
+
+def _posterior(sums: Sums, prior: Prior, offline: OfflinePrior | None) -> Posterior:
+    """Of the arm's own outcomes beside those recorded elsewhere; its weight tells its own alone."""
+    made = posterior_from(with_offline(sums, offline), prior)
+    return replace(made, weight=sums.weight)
 
 
 def _packed(

@@ -6,10 +6,11 @@ One process, any number of threads; nothing survives the process.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from threading import Lock, RLock
 
+from bandit.domain.budget import EMPTY, Account
 from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
 from bandit.domain.errors import (
     AlreadyExists,
@@ -20,7 +21,19 @@ from bandit.domain.errors import (
 )
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import Policy, PolicyId
+from bandit.learning.alarms import Alarm, Monitor
 from bandit.routing.feedback import disposition_of
+from bandit.routing.ledger import (
+    SETTLE_AFTER,
+    Allowance,
+    Reservation,
+    Settlement,
+    Statement,
+    Wish,
+    granted_of,
+    reservation_of,
+    with_booking,
+)
 from bandit.routing.ports import Cell, Due, Fold, Key, PolicyEvent, StoredSums, Versions
 
 
@@ -36,13 +49,25 @@ class _PolicyState:
     line: dict[int, tuple[Key, datetime]] = field(default_factory=dict)
     contributions: dict[Key, float] = field(default_factory=dict)
     sums: dict[tuple[str, Cell], StoredSums] = field(default_factory=dict)
+    monitors: dict[Cell, Monitor] = field(default_factory=dict)
+    alarms: dict[Cell, tuple[Alarm, ...]] = field(default_factory=dict)
+    reservations: dict[DecisionId, tuple[Reservation, datetime]] = field(default_factory=dict)
+    accounts: dict[int, Account] = field(default_factory=dict)
+    allowances: dict[str, Allowance] = field(default_factory=dict)
     next_ticket: int = 0
     lock: Lock = field(default_factory=Lock)
+
+    def put_back(self, name: str, amount: float) -> None:
+        """Return a part of a limit; negative: more was used than was taken."""
+        held = self.allowances.get(name)
+        if held is not None:
+            self.allowances[name] = Allowance(held.taken - amount, held.at)
 
 
 class MemoryStore:
     """
-    Implements `DecisionLog`, `OutcomeLog`, `Catalog`, `PosteriorReader` and `LearningStore`.
+    Implements `DecisionLog`, `OutcomeLog`, `Catalog`, `PosteriorReader`, `Ledger`, `LedgerReader`
+    and `LearningStore`.
 
     The asynchronous methods never wait; `record_now` and `append_now` are the same without the
     event loop, for replay.
@@ -101,7 +126,11 @@ class MemoryStore:
             day_of(decision.id)
         except InvalidInput as error:
             return error
-        held = self._states[decision.policy_id].decisions.setdefault(decision.id, decision)
+        state = self._states[decision.policy_id]
+        held = state.decisions.setdefault(decision.id, decision)
+        reservation = reservation_of(decision)
+        if held is decision and reservation is not None:
+            state.reservations[decision.id] = (reservation, decision.at + SETTLE_AFTER)
         return Recorded(held, replayed=held is not decision)
 
     async def find(
@@ -163,6 +192,39 @@ class MemoryStore:
         with self._lock:
             return len({key for key, _ in self._states[policy_id].line.values()})
 
+    # Ledger and LedgerReader
+
+    async def exchange(self, wishes: Sequence[Wish]) -> Sequence[Statement]:
+        return self.exchange_now(wishes)
+
+    def exchange_now(self, wishes: Sequence[Wish]) -> Sequence[Statement]:
+        with self._lock:
+            return [self._exchange(wish) for wish in wishes]
+
+    def _exchange(self, wish: Wish) -> Statement:
+        state = self._states[wish.policy_id]
+        account = with_booking(state.accounts.get(wish.epoch, EMPTY), wish.booking)
+        state.accounts[wish.epoch] = account
+        for name, amount in wish.returned.items():
+            state.put_back(name, amount)
+        granted = {}
+        for request in wish.leases:
+            held = state.allowances.get(request.name)
+            taken = 0.0 if held is None else held.taken
+            granted[request.name] = granted_of(request, taken=taken)
+            if granted[request.name] > 0:
+                taken += granted[request.name]
+                state.allowances[request.name] = Allowance(taken, wish.at)
+        return Statement(account, granted)
+
+    def account(self, policy_id: PolicyId, epoch: int) -> Account:
+        with self._lock:
+            return self._states[policy_id].accounts.get(epoch, EMPTY)
+
+    def allowances(self, policy_id: PolicyId) -> dict[str, Allowance]:
+        with self._lock:
+            return dict(self._states[policy_id].allowances)
+
     # LearningStore
 
     def policies_with_due(self, *, now: datetime) -> Sequence[PolicyId]:
@@ -171,6 +233,7 @@ class MemoryStore:
                 policy_id
                 for policy_id, state in self._states.items()
                 if any(due_at <= now for _, due_at in state.line.values())
+                or any(until <= now for _, until in state.reservations.values())
             ]
 
     @contextmanager
@@ -198,6 +261,9 @@ class _MemoryFold:
         self._contributions: dict[Key, float] = {}
         self._settled: set[int] = set()
         self._postponed: dict[int, datetime] = {}
+        self._monitors: dict[Cell, Monitor] = {}
+        self._alarms: list[tuple[Cell, Alarm, PolicyEvent]] = []
+        self._settlements: list[Settlement] = []
         self._advances = 0
 
     def due(self, *, now: datetime, limit: int) -> Sequence[Due]:
@@ -242,11 +308,41 @@ class _MemoryFold:
             self._sums[schema_id, cell] = successor
         self._contributions.update(contributions)
 
+    def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:
+        with self._lock:
+            state = self._state
+            return {
+                cell: replace(state.monitors[cell], alarms=state.alarms.get(cell, ()))
+                for cell in cells
+                if cell in state.monitors
+            }
+
+    def watch(self, monitors: Mapping[Cell, Monitor]) -> None:
+        self._monitors.update(monitors)
+
+    def raise_alarm(self, cell: Cell, alarm: Alarm, event: PolicyEvent) -> None:
+        self._alarms.append((cell, alarm, event))
+
     def settle(self, tickets: Collection[int]) -> None:
         self._settled.update(tickets)
 
     def postpone(self, tickets: Collection[int], *, until: datetime) -> None:
         self._postponed.update(dict.fromkeys(tickets, until))
+
+    def reservations(self, ids: Collection[DecisionId]) -> dict[DecisionId, Reservation]:
+        with self._lock:
+            held = self._state.reservations
+            return {id_: held[id_][0] for id_ in ids if id_ in held}
+
+    def expired_reservations(self, *, now: datetime, limit: int) -> Sequence[Reservation]:
+        with self._lock:
+            over = sorted(
+                (until, id_) for id_, (_, until) in self._state.reservations.items() if until <= now
+            )
+            return [self._state.reservations[id_][0] for _, id_ in over[:limit]]
+
+    def settle_costs(self, settlements: Sequence[Settlement]) -> None:
+        self._settlements.extend(settlements)
 
     def advance(self) -> int:
         self._advances += 1
@@ -258,8 +354,24 @@ class _MemoryFold:
             state = self._state
             state.sums.update(self._sums)
             state.contributions.update(self._contributions)
+            state.monitors.update(self._monitors)
+            for cell, alarm, event in self._alarms:
+                held = (*state.alarms.get(cell, ()), alarm)
+                state.alarms[cell] = tuple(sorted(held, key=lambda alarm: alarm.at))
+                state.events.append(event)
             for ticket in self._settled:
                 state.line.pop(ticket, None)
             for ticket, until in self._postponed.items():
                 state.line[ticket] = (state.line[ticket][0], until)
+            for settlement in self._settlements:
+                account = state.accounts.get(settlement.epoch, EMPTY)
+                state.accounts[settlement.epoch] = replace(
+                    account,
+                    balance=account.balance + settlement.balance,
+                    spent_usd=account.spent_usd + settlement.spent_usd,
+                )
+                if settlement.name:
+                    state.put_back(settlement.name, settlement.returned_usd)
+                if settlement.is_final:
+                    state.reservations.pop(settlement.decision_id, None)
             state.learned_version += self._advances

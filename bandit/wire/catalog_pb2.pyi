@@ -119,7 +119,9 @@ class _ArmStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ArmStatus.V
     ARM_STATUS_SHADOW: _ArmStatus.ValueType  # 1
     """Scored, never chosen."""
     ARM_STATUS_EXPLORE: _ArmStatus.ValueType  # 2
-    """New: chosen, at first oftener than its record justifies, until it has been tried enough."""
+    """New: chosen, at first oftener than its record justifies, until it has been tried enough; see
+    PolicySettings.explore_quota.
+    """
     ARM_STATUS_ACTIVE: _ArmStatus.ValueType  # 3
     """Chosen on its record."""
     ARM_STATUS_DRAINING: _ArmStatus.ValueType  # 4
@@ -135,7 +137,9 @@ ARM_STATUS_UNSPECIFIED: ArmStatus.ValueType  # 0
 ARM_STATUS_SHADOW: ArmStatus.ValueType  # 1
 """Scored, never chosen."""
 ARM_STATUS_EXPLORE: ArmStatus.ValueType  # 2
-"""New: chosen, at first oftener than its record justifies, until it has been tried enough."""
+"""New: chosen, at first oftener than its record justifies, until it has been tried enough; see
+PolicySettings.explore_quota.
+"""
 ARM_STATUS_ACTIVE: ArmStatus.ValueType  # 3
 """Chosen on its record."""
 ARM_STATUS_DRAINING: ArmStatus.ValueType  # 4
@@ -143,6 +147,42 @@ ARM_STATUS_DRAINING: ArmStatus.ValueType  # 4
 ARM_STATUS_RETIRED: ArmStatus.ValueType  # 5
 """Removed. Its statistics are kept."""
 Global___ArmStatus: _TypeAlias = ArmStatus  # noqa: Y015
+
+class _DriftDetector:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DriftDetectorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftDetector.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DRIFT_DETECTOR_UNSPECIFIED: _DriftDetector.ValueType  # 0
+    """The default."""
+    DRIFT_DETECTOR_CUSUM: _DriftDetector.ValueType  # 1
+    """Cumulative sums of residuals. Finds a drop of quality by a deviation and a half after about 12
+    outcomes, and costs next to nothing.
+    """
+    DRIFT_DETECTOR_PAGE_HINKLEY: _DriftDetector.ValueType  # 2
+    """Page-Hinkley, as of River."""
+    DRIFT_DETECTOR_ADWIN: _DriftDetector.ValueType  # 3
+    """Adaptive windowing (ADWIN), as of River."""
+    DRIFT_DETECTOR_OFF: _DriftDetector.ValueType  # 4
+    """Nothing: outcomes count the same however much an arm changes."""
+
+class DriftDetector(_DriftDetector, metaclass=_DriftDetectorEnumTypeWrapper):
+    """What watches the outcomes of each arm for change, such as a model that silently got worse."""
+
+DRIFT_DETECTOR_UNSPECIFIED: DriftDetector.ValueType  # 0
+"""The default."""
+DRIFT_DETECTOR_CUSUM: DriftDetector.ValueType  # 1
+"""Cumulative sums of residuals. Finds a drop of quality by a deviation and a half after about 12
+outcomes, and costs next to nothing.
+"""
+DRIFT_DETECTOR_PAGE_HINKLEY: DriftDetector.ValueType  # 2
+"""Page-Hinkley, as of River."""
+DRIFT_DETECTOR_ADWIN: DriftDetector.ValueType  # 3
+"""Adaptive windowing (ADWIN), as of River."""
+DRIFT_DETECTOR_OFF: DriftDetector.ValueType  # 4
+"""Nothing: outcomes count the same however much an arm changes."""
+Global___DriftDetector: _TypeAlias = DriftDetector  # noqa: Y015
 
 @_typing.final
 class Preference(_message.Message):
@@ -178,6 +218,72 @@ class Preference(_message.Message):
 Global___Preference: _TypeAlias = Preference  # noqa: Y015
 
 @_typing.final
+class Tradeoff(_message.Message):
+    """What a request wants, as a policy keeps it under a name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCE_FIELD_NUMBER: _builtins.int
+    WILLINGNESS_TO_PAY_USD_FIELD_NUMBER: _builtins.int
+    willingness_to_pay_usd: _builtins.float
+    """USD that one unit of quality is worth, 1e-9 to 1e9: utility is quality - cost / this."""
+    @_builtins.property
+    def preference(self) -> Global___Preference:
+        """Weight of each objective."""
+
+    def __init__(
+        self,
+        *,
+        preference: Global___Preference | None = ...,
+        willingness_to_pay_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preference", b"preference", "tradeoff", b"tradeoff", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preference", b"preference", "tradeoff", b"tradeoff", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_tradeoff: _TypeAlias = _typing.Literal["preference", "willingness_to_pay_usd"]  # noqa: Y015
+    _WhichOneofArgType_tradeoff: _TypeAlias = _typing.Literal["tradeoff", b"tradeoff"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_tradeoff) -> _WhichOneofReturnType_tradeoff | None: ...
+
+Global___Tradeoff: _TypeAlias = Tradeoff  # noqa: Y015
+
+@_typing.final
+class LabelRule(_message.Message):
+    """A request that has a certain label may only go to certain arms. Where several rules match, only
+    to those that all of them name.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """Name of the label, 1 to 256 characters."""
+    value: _builtins.str
+    """Its value, letter for letter, at most 256 characters."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the arms, 1 to 256, each once, that the policy has or had. Where none of them is left,
+        such requests have no eligible arm.
+        """
+
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        value: _builtins.str = ...,
+        arms: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "label", b"label", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelRule: _TypeAlias = LabelRule  # noqa: Y015
+
+@_typing.final
 class Price(_message.Message):
     """What an arm charges; what is left out is free."""
 
@@ -209,7 +315,11 @@ Global___Price: _TypeAlias = Price  # noqa: Y015
 
 @_typing.final
 class Arm(_message.Message):
-    """A model (or a mode of one, or a retriever) that a policy can choose."""
+    """What a policy can choose: any arm may be a model, a mode of a model or a retriever. A policy may
+    have the arms "gpt-4o", "gpt-4o, thinking" and "gpt-4o-mini", another one "bm25", "dense, 20
+    passages" and "no retrieval": an arm is whatever answers a request and has a quality, a cost and a
+    latency.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -217,15 +327,25 @@ class Arm(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
     CONTEXT_WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
+    OFFLINE_PRIOR_FIELD_NUMBER: _builtins.int
+    EXPLORE_LIMIT_USD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique among the policy's arms that are not retired; 1 to 200 printable characters."""
     status: Global___ArmStatus.ValueType
     """In a request: where the arm starts, any status but retired."""
     context_window_tokens: _builtins.int
     """Input plus output tokens that the arm can take, > 0. Absent: no limit."""
+    explore_limit_usd: _builtins.float
+    """USD, above 0 to 1e9: what its trials may cost together while it is new (in status explore), by
+    their expected cost. Absent: no limit.
+    """
     @_builtins.property
     def price(self) -> Global___Price:
         """The price in force. Absent: not known, the arm's cost is learned from outcomes alone."""
+
+    @_builtins.property
+    def offline_prior(self) -> Global___OfflinePrior:
+        """What outcomes recorded elsewhere say of the arm; fixed for its life. Absent: nothing."""
 
     def __init__(
         self,
@@ -234,16 +354,93 @@ class Arm(_message.Message):
         status: Global___ArmStatus.ValueType = ...,
         price: Global___Price | None = ...,
         context_window_tokens: _builtins.int | None = ...,
+        offline_prior: Global___OfflinePrior | None = ...,
+        explore_limit_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "context_window_tokens", b"context_window_tokens", "price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_explore_limit_usd", b"_explore_limit_usd", "context_window_tokens", b"context_window_tokens", "explore_limit_usd", b"explore_limit_usd", "offline_prior", b"offline_prior", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "context_window_tokens", b"context_window_tokens", "name", b"name", "price", b"price", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_explore_limit_usd", b"_explore_limit_usd", "context_window_tokens", b"context_window_tokens", "explore_limit_usd", b"explore_limit_usd", "name", b"name", "offline_prior", b"offline_prior", "price", b"price", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__explore_limit_usd: _TypeAlias = _typing.Literal["explore_limit_usd"]  # noqa: Y015
+    _WhichOneofArgType__explore_limit_usd: _TypeAlias = _typing.Literal["_explore_limit_usd", b"_explore_limit_usd"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_window_tokens) -> _WhichOneofReturnType__context_window_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__explore_limit_usd) -> _WhichOneofReturnType__explore_limit_usd | None: ...
 
 Global___Arm: _TypeAlias = Arm  # noqa: Y015
+
+@_typing.final
+class OfflinePrior(_message.Message):
+    """What outcomes recorded elsewhere say of an arm before it is first chosen. They count as a few
+    outcomes of its own, which never age and which no alarm takes back.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMA_ID_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    schema_id: _builtins.str
+    """Id of the feature schema that made the contexts; that of the policy's context settings."""
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeadPrior]:
+        """At most one per objective that the policy learns."""
+
+    def __init__(
+        self,
+        *,
+        schema_id: _builtins.str = ...,
+        heads: _abc.Iterable[Global___HeadPrior] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heads", b"heads", "schema_id", b"schema_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OfflinePrior: _TypeAlias = OfflinePrior  # noqa: Y015
+
+@_typing.final
+class HeadPrior(_message.Message):
+    """What outcomes recorded elsewhere say of one objective of an arm."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    STRENGTH_FIELD_NUMBER: _builtins.int
+    objective: Global___Objective.ValueType
+    """The objective."""
+    rows: _builtins.int
+    """Recorded outcomes that it was made from, >= 1."""
+    strength: _builtins.float
+    """Outcomes of the arm's own that they count as, > 0, at most rows, at most 50."""
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """In a request: the sums over the recorded outcomes with contexts x of d features, the last one 1,
+        and targets y (quality - quality_prior_mean, ln cost - ln list price, ln latency - ln 1.5 s), each
+        weighted strength / rows: the lower triangle of sum x x' row by row, sum x y, sum y^2, the
+        strength; d (d + 1) / 2 + d + 2 finite numbers. In an answer: empty.
+        """
+
+    def __init__(
+        self,
+        *,
+        objective: Global___Objective.ValueType = ...,
+        sums: _abc.Iterable[_builtins.float] | None = ...,
+        rows: _builtins.int = ...,
+        strength: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["objective", b"objective", "rows", b"rows", "strength", b"strength", "sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeadPrior: _TypeAlias = HeadPrior  # noqa: Y015
 
 @_typing.final
 class Range(_message.Message):
@@ -428,6 +625,38 @@ class HalfLife(_message.Message):
 Global___HalfLife: _TypeAlias = HalfLife  # noqa: Y015
 
 @_typing.final
+class DriftSettings(_message.Message):
+    """What watches for change, per objective. After an alarm, outcomes of the arm's earlier decisions
+    count 0.02 in what is believed about that objective.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUALITY_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    quality: Global___DriftDetector.ValueType
+    """Of quality. Default: cumulative sums."""
+    cost: Global___DriftDetector.ValueType
+    """Of cost beyond what the prices tell. Default: cumulative sums."""
+    latency: Global___DriftDetector.ValueType
+    """Of latency. Default: cumulative sums."""
+    def __init__(
+        self,
+        *,
+        quality: Global___DriftDetector.ValueType = ...,
+        cost: Global___DriftDetector.ValueType = ...,
+        latency: Global___DriftDetector.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "latency", b"latency", "quality", b"quality"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftSettings: _TypeAlias = DriftSettings  # noqa: Y015
+
+@_typing.final
 class PolicySettings(_message.Message):
     """Everything about a policy that its owner may set. What is absent has the default given here; an
     answer brings the settings in force, defaults filled in. Context, half-lives and the prior mean of
@@ -435,6 +664,27 @@ class PolicySettings(_message.Message):
     """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ProfilesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___Tradeoff: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___Tradeoff | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ALGORITHM_FIELD_NUMBER: _builtins.int
     TEMPERATURE_FIELD_NUMBER: _builtins.int
@@ -448,6 +698,10 @@ class PolicySettings(_message.Message):
     COST_FORM_FIELD_NUMBER: _builtins.int
     HALF_LIFE_HOURS_FIELD_NUMBER: _builtins.int
     QUALITY_PRIOR_MEAN_FIELD_NUMBER: _builtins.int
+    PROFILES_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    EXPLORE_QUOTA_FIELD_NUMBER: _builtins.int
     algorithm: Global___Algorithm.ValueType
     """Default: Thompson sampling."""
     temperature: _builtins.float
@@ -462,6 +716,10 @@ class PolicySettings(_message.Message):
     """Fixed. The quality expected of an arm that was never tried, 0 to 2. Default 0.9, which makes
     untried arms attractive; lower it on a scale where all ratings are low.
     """
+    explore_quota: _builtins.int
+    """Decisions for which an arm that was added later is tried, in status explore, before it becomes
+    active and stands on its record; 0 to 10,000. Default 20.
+    """
     @_builtins.property
     def context(self) -> Global___ContextSettings:
         """Fixed. Default: text, no named features."""
@@ -472,7 +730,10 @@ class PolicySettings(_message.Message):
 
     @_builtins.property
     def default_preference(self) -> Global___Preference:
-        """For requests that bring no trade-off. Default: quality 0.8, cost 0.2."""
+        """For requests that bring no trade-off. Default: quality 0.8, cost 0.2. Not used while the policy has
+        a budget with a target or a quality floor: such requests then want quality alone, and the budget
+        says what it may cost.
+        """
 
     @_builtins.property
     def cost_range_usd(self) -> Global___Range:
@@ -490,6 +751,20 @@ class PolicySettings(_message.Message):
     def half_life_hours(self) -> Global___HalfLife:
         """Fixed. Default: outcomes do not age."""
 
+    @_builtins.property
+    def profiles(self) -> _containers.MessageMap[_builtins.str, Global___Tradeoff]:
+        """Trade-offs that requests may ask for by name, at most 64; a name has 1 to 200 printable
+        characters. INVALID_ARGUMENT when one weighs what the policy does not learn. Default: none.
+        """
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelRule]:
+        """Arms that requests with certain labels are kept to, at most 64. Default: none."""
+
+    @_builtins.property
+    def drift(self) -> Global___DriftSettings:
+        """What watches for change. A detector that is exchanged for another begins anew."""
+
     def __init__(
         self,
         *,
@@ -505,15 +780,21 @@ class PolicySettings(_message.Message):
         cost_form: Global___CostForm.ValueType = ...,
         half_life_hours: Global___HalfLife | None = ...,
         quality_prior_mean: _builtins.float | None = ...,
+        profiles: _abc.Mapping[_builtins.str, Global___Tradeoff] | None = ...,
+        rules: _abc.Iterable[Global___LabelRule] | None = ...,
+        drift: Global___DriftSettings | None = ...,
+        explore_quota: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "alpha", b"alpha", "context", b"context", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "epsilon", b"epsilon", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "quality_prior_mean", b"quality_prior_mean", "temperature", b"temperature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "alpha", b"alpha", "context", b"context", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "quality_prior_mean", b"quality_prior_mean", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "algorithm", b"algorithm", "alpha", b"alpha", "context", b"context", "cost_form", b"cost_form", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "epsilon", b"epsilon", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "objectives", b"objectives", "quality_prior_mean", b"quality_prior_mean", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "algorithm", b"algorithm", "alpha", b"alpha", "context", b"context", "cost_form", b"cost_form", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "objectives", b"objectives", "profiles", b"profiles", "quality_prior_mean", b"quality_prior_mean", "rules", b"rules", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015
+    _WhichOneofReturnType__explore_quota: _TypeAlias = _typing.Literal["explore_quota"]  # noqa: Y015
+    _WhichOneofArgType__explore_quota: _TypeAlias = _typing.Literal["_explore_quota", b"_explore_quota"]  # noqa: Y015
     _WhichOneofReturnType__quality_prior_mean: _TypeAlias = _typing.Literal["quality_prior_mean"]  # noqa: Y015
     _WhichOneofArgType__quality_prior_mean: _TypeAlias = _typing.Literal["_quality_prior_mean", b"_quality_prior_mean"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
@@ -523,11 +804,170 @@ class PolicySettings(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__epsilon) -> _WhichOneofReturnType__epsilon | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__explore_quota) -> _WhichOneofReturnType__explore_quota | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_prior_mean) -> _WhichOneofReturnType__quality_prior_mean | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
 
 Global___PolicySettings: _TypeAlias = PolicySettings  # noqa: Y015
+
+@_typing.final
+class Budget(_message.Message):
+    """What a policy may spend, or what quality its spending has to buy: a target, a quality floor or a
+    limit, at least one; a limit goes with either of the others, which exclude each other.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_USD_PER_DECISION_FIELD_NUMBER: _builtins.int
+    QUALITY_FLOOR_FIELD_NUMBER: _builtins.int
+    LIMIT_USD_FIELD_NUMBER: _builtins.int
+    WINDOW_HOURS_FIELD_NUMBER: _builtins.int
+    target_usd_per_decision: _builtins.float
+    """Mean USD per decision that is aimed at, 1e-9 to 1e6. Spending is steered towards it by a price
+    that every expected dollar has; it is not a guarantee.
+    """
+    quality_floor: _builtins.float
+    """Mean quality that is aimed at, at the least cost, 0 to 1; not a guarantee either."""
+    limit_usd: _builtins.float
+    """USD that may be taken within a window, above 0 to 1e12. A decision reserves what its call may cost
+    before it is made: the price of max_output_tokens where the request tells them and the arm has a
+    price, else the 95% quantile of one call's cost.
+    """
+    window_hours: _builtins.float
+    """Length of a window in hours, 1/60 to 8784. Windows begin at its multiples since 1970-01-01 UTC, so
+    that those of 24 hours are days. Default 24.
+    """
+    def __init__(
+        self,
+        *,
+        target_usd_per_decision: _builtins.float | None = ...,
+        quality_floor: _builtins.float | None = ...,
+        limit_usd: _builtins.float | None = ...,
+        window_hours: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit_usd", b"_limit_usd", "_quality_floor", b"_quality_floor", "_target_usd_per_decision", b"_target_usd_per_decision", "_window_hours", b"_window_hours", "limit_usd", b"limit_usd", "quality_floor", b"quality_floor", "target_usd_per_decision", b"target_usd_per_decision", "window_hours", b"window_hours"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_usd", b"_limit_usd", "_quality_floor", b"_quality_floor", "_target_usd_per_decision", b"_target_usd_per_decision", "_window_hours", b"_window_hours", "limit_usd", b"limit_usd", "quality_floor", b"quality_floor", "target_usd_per_decision", b"target_usd_per_decision", "window_hours", b"window_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit_usd: _TypeAlias = _typing.Literal["limit_usd"]  # noqa: Y015
+    _WhichOneofArgType__limit_usd: _TypeAlias = _typing.Literal["_limit_usd", b"_limit_usd"]  # noqa: Y015
+    _WhichOneofReturnType__quality_floor: _TypeAlias = _typing.Literal["quality_floor"]  # noqa: Y015
+    _WhichOneofArgType__quality_floor: _TypeAlias = _typing.Literal["_quality_floor", b"_quality_floor"]  # noqa: Y015
+    _WhichOneofReturnType__target_usd_per_decision: _TypeAlias = _typing.Literal["target_usd_per_decision"]  # noqa: Y015
+    _WhichOneofArgType__target_usd_per_decision: _TypeAlias = _typing.Literal["_target_usd_per_decision", b"_target_usd_per_decision"]  # noqa: Y015
+    _WhichOneofReturnType__window_hours: _TypeAlias = _typing.Literal["window_hours"]  # noqa: Y015
+    _WhichOneofArgType__window_hours: _TypeAlias = _typing.Literal["_window_hours", b"_window_hours"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_usd) -> _WhichOneofReturnType__limit_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__quality_floor) -> _WhichOneofReturnType__quality_floor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__target_usd_per_decision) -> _WhichOneofReturnType__target_usd_per_decision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__window_hours) -> _WhichOneofReturnType__window_hours | None: ...
+
+Global___Budget: _TypeAlias = Budget  # noqa: Y015
+
+@_typing.final
+class BudgetWindow(_message.Message):
+    """The part of time that a limit now holds for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    LIMIT_USD_FIELD_NUMBER: _builtins.int
+    TAKEN_USD_FIELD_NUMBER: _builtins.int
+    limit_usd: _builtins.float
+    """USD that may be taken within it."""
+    taken_usd: _builtins.float
+    """USD taken from it by all routers: spent, reserved for calls whose outcome is awaited, or held by a
+    router for its next decisions. What is returned has left it again.
+    """
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    def __init__(
+        self,
+        *,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        limit_usd: _builtins.float = ...,
+        taken_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit_usd", b"limit_usd", "start", b"start", "taken_usd", b"taken_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BudgetWindow: _TypeAlias = BudgetWindow  # noqa: Y015
+
+@_typing.final
+class BudgetStatus(_message.Message):
+    """What a policy may spend and what it has spent since the budget was set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BUDGET_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    SPENT_USD_FIELD_NUMBER: _builtins.int
+    UTILISATION_FIELD_NUMBER: _builtins.int
+    OVERSHOOT_USD_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    price: _builtins.float
+    """Utility per USD at the router that answers, >= 0: what a dollar has to buy there now. 0: the budget
+    does not bind, or that router made no decision yet.
+    """
+    balance: _builtins.float
+    """USD left over under a target, negative when overspent; under a quality floor the sum of quality
+    above it. 0 where there is only a limit.
+    """
+    decisions: _builtins.int
+    """Decisions booked, >= 0."""
+    spent_usd: _builtins.float
+    """USD they cost, >= 0: real where outcomes came, expected elsewhere."""
+    utilisation: _builtins.float
+    """Mean cost of a decision over the target, >= 0. Absent: there is no target, or no decision yet."""
+    overshoot_usd: _builtins.float
+    """USD spent above the target so far, >= 0. Absent: there is no target."""
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """The budget in force."""
+
+    @_builtins.property
+    def window(self) -> Global___BudgetWindow:
+        """The window that now runs. Absent: there is no limit."""
+
+    def __init__(
+        self,
+        *,
+        budget: Global___Budget | None = ...,
+        price: _builtins.float = ...,
+        balance: _builtins.float = ...,
+        decisions: _builtins.int = ...,
+        spent_usd: _builtins.float = ...,
+        utilisation: _builtins.float | None = ...,
+        overshoot_usd: _builtins.float | None = ...,
+        window: Global___BudgetWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overshoot_usd", b"_overshoot_usd", "_utilisation", b"_utilisation", "budget", b"budget", "overshoot_usd", b"overshoot_usd", "utilisation", b"utilisation", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overshoot_usd", b"_overshoot_usd", "_utilisation", b"_utilisation", "balance", b"balance", "budget", b"budget", "decisions", b"decisions", "overshoot_usd", b"overshoot_usd", "price", b"price", "spent_usd", b"spent_usd", "utilisation", b"utilisation", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__overshoot_usd: _TypeAlias = _typing.Literal["overshoot_usd"]  # noqa: Y015
+    _WhichOneofArgType__overshoot_usd: _TypeAlias = _typing.Literal["_overshoot_usd", b"_overshoot_usd"]  # noqa: Y015
+    _WhichOneofReturnType__utilisation: _TypeAlias = _typing.Literal["utilisation"]  # noqa: Y015
+    _WhichOneofArgType__utilisation: _TypeAlias = _typing.Literal["_utilisation", b"_utilisation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overshoot_usd) -> _WhichOneofReturnType__overshoot_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utilisation) -> _WhichOneofReturnType__utilisation | None: ...
+
+Global___BudgetStatus: _TypeAlias = BudgetStatus  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
@@ -542,6 +982,7 @@ class Policy(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique; an archived policy keeps its name."""
     policy_version: _builtins.int
@@ -562,6 +1003,10 @@ class Policy(_message.Message):
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Arm]:
         """Its arms, oldest first, retired ones too."""
 
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """What it may spend. Absent: as much as its decisions cost."""
+
     def __init__(
         self,
         *,
@@ -572,10 +1017,11 @@ class Policy(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         archived: _builtins.bool = ...,
         arms: _abc.Iterable[Global___Arm] | None = ...,
+        budget: Global___Budget | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "created_at", b"created_at", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "arms", b"arms", "created_at", b"created_at", "learned_version", b"learned_version", "name", b"name", "policy_version", b"policy_version", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "arms", b"arms", "budget", b"budget", "created_at", b"created_at", "learned_version", b"learned_version", "name", b"name", "policy_version", b"policy_version", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -906,26 +1352,35 @@ class UpdateArmRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     ARM_FIELD_NUMBER: _builtins.int
     CONTEXT_WINDOW_TOKENS_FIELD_NUMBER: _builtins.int
+    EXPLORE_LIMIT_USD_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     arm: _builtins.str
     """Name of the arm."""
     context_window_tokens: _builtins.int
     """Input plus output tokens that the arm can take, > 0. Absent: no limit."""
+    explore_limit_usd: _builtins.float
+    """USD, above 0 to 1e9: what its trials may cost together while it is new. Absent: no limit."""
     def __init__(
         self,
         *,
         policy: _builtins.str = ...,
         arm: _builtins.str = ...,
         context_window_tokens: _builtins.int | None = ...,
+        explore_limit_usd: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "context_window_tokens", b"context_window_tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_explore_limit_usd", b"_explore_limit_usd", "context_window_tokens", b"context_window_tokens", "explore_limit_usd", b"explore_limit_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "arm", b"arm", "context_window_tokens", b"context_window_tokens", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens", "_explore_limit_usd", b"_explore_limit_usd", "arm", b"arm", "context_window_tokens", b"context_window_tokens", "explore_limit_usd", b"explore_limit_usd", "policy", b"policy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__context_window_tokens: _TypeAlias = _typing.Literal["context_window_tokens"]  # noqa: Y015
     _WhichOneofArgType__context_window_tokens: _TypeAlias = _typing.Literal["_context_window_tokens", b"_context_window_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__explore_limit_usd: _TypeAlias = _typing.Literal["explore_limit_usd"]  # noqa: Y015
+    _WhichOneofArgType__explore_limit_usd: _TypeAlias = _typing.Literal["_explore_limit_usd", b"_explore_limit_usd"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_window_tokens) -> _WhichOneofReturnType__context_window_tokens | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__explore_limit_usd) -> _WhichOneofReturnType__explore_limit_usd | None: ...
 
 Global___UpdateArmRequest: _TypeAlias = UpdateArmRequest  # noqa: Y015
 
@@ -1118,3 +1573,101 @@ class SetPriceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPriceResponse: _TypeAlias = SetPriceResponse  # noqa: Y015
+
+@_typing.final
+class SetBudgetRequest(_message.Message):
+    """A policy's new budget."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    @_builtins.property
+    def budget(self) -> Global___Budget:
+        """The budget, whole. Absent: it is taken away."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        budget: Global___Budget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBudgetRequest: _TypeAlias = SetBudgetRequest  # noqa: Y015
+
+@_typing.final
+class SetBudgetResponse(_message.Message):
+    """The policy after the change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___Policy:
+        """The policy with its new budget."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___Policy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetBudgetResponse: _TypeAlias = SetBudgetResponse  # noqa: Y015
+
+@_typing.final
+class GetBudgetRequest(_message.Message):
+    """Which policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBudgetRequest: _TypeAlias = GetBudgetRequest  # noqa: Y015
+
+@_typing.final
+class GetBudgetResponse(_message.Message):
+    """The budget asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def status(self) -> Global___BudgetStatus:
+        """What may be spent and what was. Absent: the policy has no budget."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___BudgetStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetBudgetResponse: _TypeAlias = GetBudgetResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CatalogStub:
-    """Policies, their arms and prices. Every change is recorded, raises the policy's version, and
+    """Policies, their arms, prices and budgets. Every change is recorded, raises the policy's version, and
     answers with the policy as it then is; routers serve it within a second.
 
     Errors of every method: INVALID_ARGUMENT naming the field, UNAVAILABLE when the database is away.
@@ -88,10 +88,20 @@ class CatalogStub:
                 request_serializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetPriceRequest.SerializeToString,
                 response_deserializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetPriceResponse.FromString,
                 _registered_method=True)
+        self.SetBudget = channel.unary_unary(
+                '/bandit.router.v1.Catalog/SetBudget',
+                request_serializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetBudgetRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetBudgetResponse.FromString,
+                _registered_method=True)
+        self.GetBudget = channel.unary_unary(
+                '/bandit.router.v1.Catalog/GetBudget',
+                request_serializer=bandit_dot_router_dot_v1_dot_catalog__pb2.GetBudgetRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_catalog__pb2.GetBudgetResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServicer:
-    """Policies, their arms and prices. Every change is recorded, raises the policy's version, and
+    """Policies, their arms, prices and budgets. Every change is recorded, raises the policy's version, and
     answers with the policy as it then is; routers serve it within a second.
 
     Errors of every method: INVALID_ARGUMENT naming the field, UNAVAILABLE when the database is away.
@@ -159,7 +169,8 @@ class CatalogServicer:
 
     def RemoveArm(self, request, context):
         """Retires an arm for good. Its statistics are kept; a later arm of the same name is another arm
-        and starts from nothing. NOT_FOUND when there is no such policy or arm.
+        and starts from nothing. Label rules that name it stay, and keep their requests to the arms left.
+        NOT_FOUND when there is no such policy or arm.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +181,23 @@ class CatalogServicer:
         known, not learned. An arm that learned its costs without a price should rather be added anew
         with one: what it learned was relative to another list price. NOT_FOUND when there is no such
         policy or arm.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetBudget(self, request, context):
+        """Puts a budget in force in place of the one before, or takes it away. Its account begins at
+        nothing; what was taken of a limit in the window that runs stays taken, unless the window's length
+        changes. NOT_FOUND when there is no such policy; INVALID_ARGUMENT when it does not learn cost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBudget(self, request, context):
+        """What a policy may spend and what it has spent, in all routers together. NOT_FOUND when there is no
+        such policy, or it is archived.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -228,6 +256,16 @@ def add_CatalogServicer_to_server(servicer, server):
                     request_deserializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetPriceRequest.FromString,
                     response_serializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetPriceResponse.SerializeToString,
             ),
+            'SetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetBudget,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetBudgetRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_catalog__pb2.SetBudgetResponse.SerializeToString,
+            ),
+            'GetBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBudget,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_catalog__pb2.GetBudgetRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_catalog__pb2.GetBudgetResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'bandit.router.v1.Catalog', rpc_method_handlers)
@@ -237,7 +275,7 @@ def add_CatalogServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Catalog:
-    """Policies, their arms and prices. Every change is recorded, raises the policy's version, and
+    """Policies, their arms, prices and budgets. Every change is recorded, raises the policy's version, and
     answers with the policy as it then is; routers serve it within a second.
 
     Errors of every method: INVALID_ARGUMENT naming the field, UNAVAILABLE when the database is away.
@@ -503,6 +541,60 @@ class Catalog:
             '/bandit.router.v1.Catalog/SetPrice',
             bandit_dot_router_dot_v1_dot_catalog__pb2.SetPriceRequest.SerializeToString,
             bandit_dot_router_dot_v1_dot_catalog__pb2.SetPriceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bandit.router.v1.Catalog/SetBudget',
+            bandit_dot_router_dot_v1_dot_catalog__pb2.SetBudgetRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_catalog__pb2.SetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bandit.router.v1.Catalog/GetBudget',
+            bandit_dot_router_dot_v1_dot_catalog__pb2.GetBudgetRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_catalog__pb2.GetBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

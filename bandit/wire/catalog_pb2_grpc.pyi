@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogStub:
-    """Policies, their arms and prices. Every change is recorded, raises the policy's version, and
+    """Policies, their arms, prices and budgets. Every change is recorded, raises the policy's version, and
     answers with the policy as it then is; routers serve it within a second.
 
     Errors of every method: INVALID_ARGUMENT naming the field, UNAVAILABLE when the database is away.
@@ -62,7 +62,8 @@ class CatalogStub:
     """Moves an arm to another status. NOT_FOUND when there is no such policy or arm."""
     RemoveArm: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.RemoveArmRequest, _catalog_pb2.RemoveArmResponse]
     """Retires an arm for good. Its statistics are kept; a later arm of the same name is another arm
-    and starts from nothing. NOT_FOUND when there is no such policy or arm.
+    and starts from nothing. Label rules that name it stay, and keep their requests to the arms left.
+    NOT_FOUND when there is no such policy or arm.
     """
     SetPrice: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SetPriceRequest, _catalog_pb2.SetPriceResponse]
     """Tells what an arm charges from a moment on. Predicted costs scale with it at once: a price is
@@ -70,10 +71,19 @@ class CatalogStub:
     with one: what it learned was relative to another list price. NOT_FOUND when there is no such
     policy or arm.
     """
+    SetBudget: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.SetBudgetRequest, _catalog_pb2.SetBudgetResponse]
+    """Puts a budget in force in place of the one before, or takes it away. Its account begins at
+    nothing; what was taken of a limit in the window that runs stays taken, unless the window's length
+    changes. NOT_FOUND when there is no such policy; INVALID_ARGUMENT when it does not learn cost.
+    """
+    GetBudget: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetBudgetRequest, _catalog_pb2.GetBudgetResponse]
+    """What a policy may spend and what it has spent, in all routers together. NOT_FOUND when there is no
+    such policy, or it is archived.
+    """
 
 @_typing.type_check_only
 class CatalogAsyncStub(CatalogStub):
-    """Policies, their arms and prices. Every change is recorded, raises the policy's version, and
+    """Policies, their arms, prices and budgets. Every change is recorded, raises the policy's version, and
     answers with the policy as it then is; routers serve it within a second.
 
     Errors of every method: INVALID_ARGUMENT naming the field, UNAVAILABLE when the database is away.
@@ -105,7 +115,8 @@ class CatalogAsyncStub(CatalogStub):
     """Moves an arm to another status. NOT_FOUND when there is no such policy or arm."""
     RemoveArm: _aio.UnaryUnaryMultiCallable[_catalog_pb2.RemoveArmRequest, _catalog_pb2.RemoveArmResponse]  # type: ignore[assignment]
     """Retires an arm for good. Its statistics are kept; a later arm of the same name is another arm
-    and starts from nothing. NOT_FOUND when there is no such policy or arm.
+    and starts from nothing. Label rules that name it stay, and keep their requests to the arms left.
+    NOT_FOUND when there is no such policy or arm.
     """
     SetPrice: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SetPriceRequest, _catalog_pb2.SetPriceResponse]  # type: ignore[assignment]
     """Tells what an arm charges from a moment on. Predicted costs scale with it at once: a price is
@@ -113,9 +124,18 @@ class CatalogAsyncStub(CatalogStub):
     with one: what it learned was relative to another list price. NOT_FOUND when there is no such
     policy or arm.
     """
+    SetBudget: _aio.UnaryUnaryMultiCallable[_catalog_pb2.SetBudgetRequest, _catalog_pb2.SetBudgetResponse]  # type: ignore[assignment]
+    """Puts a budget in force in place of the one before, or takes it away. Its account begins at
+    nothing; what was taken of a limit in the window that runs stays taken, unless the window's length
+    changes. NOT_FOUND when there is no such policy; INVALID_ARGUMENT when it does not learn cost.
+    """
+    GetBudget: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetBudgetRequest, _catalog_pb2.GetBudgetResponse]  # type: ignore[assignment]
+    """What a policy may spend and what it has spent, in all routers together. NOT_FOUND when there is no
+    such policy, or it is archived.
+    """
 
 class CatalogServicer(metaclass=_abc_1.ABCMeta):
-    """Policies, their arms and prices. Every change is recorded, raises the policy's version, and
+    """Policies, their arms, prices and budgets. Every change is recorded, raises the policy's version, and
     answers with the policy as it then is; routers serve it within a second.
 
     Errors of every method: INVALID_ARGUMENT naming the field, UNAVAILABLE when the database is away.
@@ -199,7 +219,8 @@ class CatalogServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.RemoveArmResponse, _abc.Awaitable[_catalog_pb2.RemoveArmResponse]]:
         """Retires an arm for good. Its statistics are kept; a later arm of the same name is another arm
-        and starts from nothing. NOT_FOUND when there is no such policy or arm.
+        and starts from nothing. Label rules that name it stay, and keep their requests to the arms left.
+        NOT_FOUND when there is no such policy or arm.
         """
 
     @_abc_1.abstractmethod
@@ -212,6 +233,27 @@ class CatalogServicer(metaclass=_abc_1.ABCMeta):
         known, not learned. An arm that learned its costs without a price should rather be added anew
         with one: what it learned was relative to another list price. NOT_FOUND when there is no such
         policy or arm.
+        """
+
+    @_abc_1.abstractmethod
+    def SetBudget(
+        self,
+        request: _catalog_pb2.SetBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.SetBudgetResponse, _abc.Awaitable[_catalog_pb2.SetBudgetResponse]]:
+        """Puts a budget in force in place of the one before, or takes it away. Its account begins at
+        nothing; what was taken of a limit in the window that runs stays taken, unless the window's length
+        changes. NOT_FOUND when there is no such policy; INVALID_ARGUMENT when it does not learn cost.
+        """
+
+    @_abc_1.abstractmethod
+    def GetBudget(
+        self,
+        request: _catalog_pb2.GetBudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.GetBudgetResponse, _abc.Awaitable[_catalog_pb2.GetBudgetResponse]]:
+        """What a policy may spend and what it has spent, in all routers together. NOT_FOUND when there is no
+        such policy, or it is archived.
         """
 
 def add_CatalogServicer_to_server(servicer: CatalogServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from bandit.wire import catalog_pb2 as bandit_dot_router_dot_v1_dot_catalog__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61ndit/router/v1/learning.proto\x12\x10\x62\x61ndit.router.v1\x1a\x1e\x62\x61ndit/router/v1/catalog.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"!\n\x0fGetStateRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\"\xa2\x01\n\tHeadState\x12.\n\tobjective\x18\x01 \x01(\x0e\x32\x1b.bandit.router.v1.Objective\x12\x14\n\x0cobservations\x18\x02 \x01(\x03\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x0c\n\x04mean\x18\x04 \x01(\x01\x12\x11\n\tdeviation\x18\x05 \x01(\x01\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\"\x98\x01\n\x08\x41rmState\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.bandit.router.v1.ArmStatus\x12&\n\x05price\x18\x03 \x01(\x0b\x32\x17.bandit.router.v1.Price\x12*\n\x05heads\x18\x04 \x03(\x0b\x32\x1b.bandit.router.v1.HeadState\"\xd9\x01\n\rLearningState\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x03\x12\x17\n\x0flearned_version\x18\x03 \x01(\x03\x12\x18\n\x10snapshot_version\x18\x04 \x01(\x03\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10pending_outcomes\x18\x06 \x01(\x03\x12(\n\x04\x61rms\x18\x07 \x03(\x0b\x32\x1a.bandit.router.v1.ArmState\"B\n\x10GetStateResponse\x12.\n\x05state\x18\x01 \x01(\x0b\x32\x1f.bandit.router.v1.LearningState2]\n\x08Learning\x12Q\n\x08GetState\x12!.bandit.router.v1.GetStateRequest\x1a\".bandit.router.v1.GetStateResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61ndit/router/v1/learning.proto\x12\x10\x62\x61ndit.router.v1\x1a\x1e\x62\x61ndit/router/v1/catalog.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"!\n\x0fGetStateRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\"\xfa\x01\n\tHeadState\x12.\n\tobjective\x18\x01 \x01(\x0e\x32\x1b.bandit.router.v1.Objective\x12\x14\n\x0cobservations\x18\x02 \x01(\x03\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x0c\n\x04mean\x18\x04 \x01(\x01\x12\x11\n\tdeviation\x18\x05 \x01(\x01\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\r\n\x05\x66\x61ult\x18\x07 \x01(\t\x12\x0e\n\x06\x61larms\x18\x08 \x01(\x03\x12.\n\nalarmed_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0eprior_strength\x18\n \x01(\x01\"f\n\rExploreStatus\x12\r\n\x05taken\x18\x01 \x01(\x03\x12\r\n\x05quota\x18\x02 \x01(\x03\x12\x16\n\tlimit_usd\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\ttaken_usd\x18\x04 \x01(\x01\x42\x0c\n\n_limit_usd\"\xcc\x01\n\x08\x41rmState\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.bandit.router.v1.ArmStatus\x12&\n\x05price\x18\x03 \x01(\x0b\x32\x17.bandit.router.v1.Price\x12*\n\x05heads\x18\x04 \x03(\x0b\x32\x1b.bandit.router.v1.HeadState\x12\x32\n\texploring\x18\x05 \x01(\x0b\x32\x1f.bandit.router.v1.ExploreStatus\"\x89\x02\n\rLearningState\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x03\x12\x17\n\x0flearned_version\x18\x03 \x01(\x03\x12\x18\n\x10snapshot_version\x18\x04 \x01(\x03\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x10pending_outcomes\x18\x06 \x01(\x03\x12(\n\x04\x61rms\x18\x07 \x03(\x0b\x32\x1a.bandit.router.v1.ArmState\x12.\n\x06\x62udget\x18\x08 \x01(\x0b\x32\x1e.bandit.router.v1.BudgetStatus\"B\n\x10GetStateResponse\x12.\n\x05state\x18\x01 \x01(\x0b\x32\x1f.bandit.router.v1.LearningState2]\n\x08Learning\x12Q\n\x08GetState\x12!.bandit.router.v1.GetStateRequest\x1a\".bandit.router.v1.GetStateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATEREQUEST']._serialized_start=118
   _globals['_GETSTATEREQUEST']._serialized_end=151
   _globals['_HEADSTATE']._serialized_start=154
-  _globals['_HEADSTATE']._serialized_end=316
-  _globals['_ARMSTATE']._serialized_start=319
-  _globals['_ARMSTATE']._serialized_end=471
-  _globals['_LEARNINGSTATE']._serialized_start=474
-  _globals['_LEARNINGSTATE']._serialized_end=691
-  _globals['_GETSTATERESPONSE']._serialized_start=693
-  _globals['_GETSTATERESPONSE']._serialized_end=759
-  _globals['_LEARNING']._serialized_start=761
-  _globals['_LEARNING']._serialized_end=854
+  _globals['_HEADSTATE']._serialized_end=404
+  _globals['_EXPLORESTATUS']._serialized_start=406
+  _globals['_EXPLORESTATUS']._serialized_end=508
+  _globals['_ARMSTATE']._serialized_start=511
+  _globals['_ARMSTATE']._serialized_end=715
+  _globals['_LEARNINGSTATE']._serialized_start=718
+  _globals['_LEARNINGSTATE']._serialized_end=983
+  _globals['_GETSTATERESPONSE']._serialized_start=985
+  _globals['_GETSTATERESPONSE']._serialized_end=1051
+  _globals['_LEARNING']._serialized_start=1053
+  _globals['_LEARNING']._serialized_end=1146
 # @@protoc_insertion_point(module_scope)

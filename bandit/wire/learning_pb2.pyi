@@ -55,6 +55,9 @@ class HeadState(_message.Message):
     DEVIATION_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     FAULT_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
+    ALARMED_AT_FIELD_NUMBER: _builtins.int
+    PRIOR_STRENGTH_FIELD_NUMBER: _builtins.int
     objective: _catalog_pb2.Objective.ValueType
     """The objective."""
     observations: _builtins.int
@@ -71,6 +74,16 @@ class HeadState(_message.Message):
     """0 before any outcome; grows with each batch of outcomes learned for this arm and objective."""
     fault: _builtins.str
     """Empty when healthy, else why the stored state is not used; the last good one, or the prior, is."""
+    alarms: _builtins.int
+    """How often a change was found so far, >= 0; see PolicySettings.drift."""
+    prior_strength: _builtins.float
+    """Outcomes that the arm's offline prior counts as, besides those learned, >= 0."""
+    @_builtins.property
+    def alarmed_at(self) -> _timestamp_pb2.Timestamp:
+        """Outcomes of decisions made at or before this moment count 0.02, for the last alarm. Absent: there
+        was none.
+        """
+
     def __init__(
         self,
         *,
@@ -81,14 +94,55 @@ class HeadState(_message.Message):
         deviation: _builtins.float = ...,
         version: _builtins.int = ...,
         fault: _builtins.str = ...,
+        alarms: _builtins.int = ...,
+        alarmed_at: _timestamp_pb2.Timestamp | None = ...,
+        prior_strength: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alarmed_at", b"alarmed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deviation", b"deviation", "fault", b"fault", "mean", b"mean", "objective", b"objective", "observations", b"observations", "version", b"version", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarmed_at", b"alarmed_at", "alarms", b"alarms", "deviation", b"deviation", "fault", b"fault", "mean", b"mean", "objective", b"objective", "observations", b"observations", "prior_strength", b"prior_strength", "version", b"version", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeadState: _TypeAlias = HeadState  # noqa: Y015
+
+@_typing.final
+class ExploreStatus(_message.Message):
+    """How far an arm that is new has been tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAKEN_FIELD_NUMBER: _builtins.int
+    QUOTA_FIELD_NUMBER: _builtins.int
+    LIMIT_USD_FIELD_NUMBER: _builtins.int
+    TAKEN_USD_FIELD_NUMBER: _builtins.int
+    taken: _builtins.int
+    """Trials taken by all routers, 0 to quota: decisions for the arm, and those that a router holds for
+    the next ones.
+    """
+    quota: _builtins.int
+    """Trials that it has; see PolicySettings.explore_quota."""
+    limit_usd: _builtins.float
+    """USD that they may cost together; see Arm.explore_limit_usd. Absent: no limit."""
+    taken_usd: _builtins.float
+    """USD taken of that limit, as of trials. 0 where there is none."""
+    def __init__(
+        self,
+        *,
+        taken: _builtins.int = ...,
+        quota: _builtins.int = ...,
+        limit_usd: _builtins.float | None = ...,
+        taken_usd: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit_usd", b"_limit_usd", "limit_usd", b"limit_usd"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_usd", b"_limit_usd", "limit_usd", b"limit_usd", "quota", b"quota", "taken", b"taken", "taken_usd", b"taken_usd"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit_usd: _TypeAlias = _typing.Literal["limit_usd"]  # noqa: Y015
+    _WhichOneofArgType__limit_usd: _TypeAlias = _typing.Literal["_limit_usd", b"_limit_usd"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_usd) -> _WhichOneofReturnType__limit_usd | None: ...
+
+Global___ExploreStatus: _TypeAlias = ExploreStatus  # noqa: Y015
 
 @_typing.final
 class ArmState(_message.Message):
@@ -100,6 +154,7 @@ class ArmState(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PRICE_FIELD_NUMBER: _builtins.int
     HEADS_FIELD_NUMBER: _builtins.int
+    EXPLORING_FIELD_NUMBER: _builtins.int
     arm: _builtins.str
     """Name of the arm."""
     status: _catalog_pb2.ArmStatus.ValueType
@@ -112,6 +167,10 @@ class ArmState(_message.Message):
     def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeadState]:
         """One per objective that the policy learns."""
 
+    @_builtins.property
+    def exploring(self) -> Global___ExploreStatus:
+        """How far it has been tried. Absent: it is not in status explore."""
+
     def __init__(
         self,
         *,
@@ -119,10 +178,11 @@ class ArmState(_message.Message):
         status: _catalog_pb2.ArmStatus.ValueType = ...,
         price: _catalog_pb2.Price | None = ...,
         heads: _abc.Iterable[Global___HeadState] | None = ...,
+        exploring: Global___ExploreStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["price", b"price"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exploring", b"exploring", "price", b"price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "heads", b"heads", "price", b"price", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "exploring", b"exploring", "heads", b"heads", "price", b"price", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,6 +201,7 @@ class LearningState(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     PENDING_OUTCOMES_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     policy_version: _builtins.int
@@ -161,6 +222,10 @@ class LearningState(_message.Message):
     def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmState]:
         """The policy's arms that are not retired, oldest first."""
 
+    @_builtins.property
+    def budget(self) -> _catalog_pb2.BudgetStatus:
+        """What it may spend and what it has spent. Absent: it has no budget."""
+
     def __init__(
         self,
         *,
@@ -171,10 +236,11 @@ class LearningState(_message.Message):
         as_of: _timestamp_pb2.Timestamp | None = ...,
         pending_outcomes: _builtins.int = ...,
         arms: _abc.Iterable[Global___ArmState] | None = ...,
+        budget: _catalog_pb2.BudgetStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "budget", b"budget", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,12 +90,33 @@ class SelectRequest(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SwitchCostUsdEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     POLICY_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     VECTOR_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     PREFERENCE_FIELD_NUMBER: _builtins.int
     WILLINGNESS_TO_PAY_USD_FIELD_NUMBER: _builtins.int
+    PREFERENCE_PROFILE_FIELD_NUMBER: _builtins.int
     ALLOW_ARMS_FIELD_NUMBER: _builtins.int
     DENY_ARMS_FIELD_NUMBER: _builtins.int
     MAX_COST_USD_FIELD_NUMBER: _builtins.int
@@ -106,14 +127,19 @@ class SelectRequest(_message.Message):
     DECISION_ID_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    SWITCH_COST_USD_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     text: _builtins.str
     """The text itself, at most 1,000,000 characters; the first 8,192 are read, all are counted."""
     willingness_to_pay_usd: _builtins.float
     """USD that one unit of quality is worth, 1e-9 to 1e9: utility is quality - cost / this."""
+    preference_profile: _builtins.str
+    """Name of one of the policy's profiles; its trade-off is recorded with the decision."""
     max_cost_usd: _builtins.float
-    """Only arms whose predicted cost is at most this, in USD, finite, >= 0. Absent: no limit."""
+    """Only arms whose predicted cost is at most this, in USD, finite, >= 0; switch_cost_usd counts.
+    Absent: no limit.
+    """
     max_latency_ms: _builtins.float
     """Only arms whose predicted latency is at most this, in milliseconds, finite, >= 0. Absent: no
     limit.
@@ -154,7 +180,17 @@ class SelectRequest(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Recorded with the decision, never used to choose."""
+        """Recorded with the decision, at most 32, names and values of at most 256 characters. The policy's
+        label rules may keep the request to certain arms by them; nothing is learned from them.
+        """
+
+    @_builtins.property
+    def switch_cost_usd(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """By name of the arm, at most 256: what turning to it costs now besides the call, in USD, finite,
+        >= 0, such as reading into a new prompt cache what another arm has in a warm one. Added to the
+        arm's expected cost before utilities and limits, so that staying is part of the choice and its
+        propensity; predictions are told without it. Absent: nothing.
+        """
 
     def __init__(
         self,
@@ -165,6 +201,7 @@ class SelectRequest(_message.Message):
         features: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         preference: _catalog_pb2.Preference | None = ...,
         willingness_to_pay_usd: _builtins.float = ...,
+        preference_profile: _builtins.str = ...,
         allow_arms: _abc.Iterable[_builtins.str] | None = ...,
         deny_arms: _abc.Iterable[_builtins.str] | None = ...,
         max_cost_usd: _builtins.float | None = ...,
@@ -175,10 +212,11 @@ class SelectRequest(_message.Message):
         decision_id: _builtins.str = ...,
         explain: _builtins.bool = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        switch_cost_usd: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_cost_usd", b"_max_cost_usd", "_max_latency_ms", b"_max_latency_ms", "_max_output_tokens", b"_max_output_tokens", "_min_quality", b"_min_quality", "input_tokens", b"input_tokens", "max_cost_usd", b"max_cost_usd", "max_latency_ms", b"max_latency_ms", "max_output_tokens", b"max_output_tokens", "min_quality", b"min_quality", "preference", b"preference", "query", b"query", "text", b"text", "tradeoff", b"tradeoff", "vector", b"vector", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_cost_usd", b"_max_cost_usd", "_max_latency_ms", b"_max_latency_ms", "_max_output_tokens", b"_max_output_tokens", "_min_quality", b"_min_quality", "input_tokens", b"input_tokens", "max_cost_usd", b"max_cost_usd", "max_latency_ms", b"max_latency_ms", "max_output_tokens", b"max_output_tokens", "min_quality", b"min_quality", "preference", b"preference", "preference_profile", b"preference_profile", "query", b"query", "text", b"text", "tradeoff", b"tradeoff", "vector", b"vector", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_cost_usd", b"_max_cost_usd", "_max_latency_ms", b"_max_latency_ms", "_max_output_tokens", b"_max_output_tokens", "_min_quality", b"_min_quality", "allow_arms", b"allow_arms", "decision_id", b"decision_id", "deny_arms", b"deny_arms", "explain", b"explain", "features", b"features", "input_tokens", b"input_tokens", "labels", b"labels", "max_cost_usd", b"max_cost_usd", "max_latency_ms", b"max_latency_ms", "max_output_tokens", b"max_output_tokens", "min_quality", b"min_quality", "policy", b"policy", "preference", b"preference", "query", b"query", "text", b"text", "tradeoff", b"tradeoff", "vector", b"vector", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_cost_usd", b"_max_cost_usd", "_max_latency_ms", b"_max_latency_ms", "_max_output_tokens", b"_max_output_tokens", "_min_quality", b"_min_quality", "allow_arms", b"allow_arms", "decision_id", b"decision_id", "deny_arms", b"deny_arms", "explain", b"explain", "features", b"features", "input_tokens", b"input_tokens", "labels", b"labels", "max_cost_usd", b"max_cost_usd", "max_latency_ms", b"max_latency_ms", "max_output_tokens", b"max_output_tokens", "min_quality", b"min_quality", "policy", b"policy", "preference", b"preference", "preference_profile", b"preference_profile", "query", b"query", "switch_cost_usd", b"switch_cost_usd", "text", b"text", "tradeoff", b"tradeoff", "vector", b"vector", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
@@ -192,7 +230,7 @@ class SelectRequest(_message.Message):
     _WhichOneofArgType__min_quality: _TypeAlias = _typing.Literal["_min_quality", b"_min_quality"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["text", "vector"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
-    _WhichOneofReturnType_tradeoff: _TypeAlias = _typing.Literal["preference", "willingness_to_pay_usd"]  # noqa: Y015
+    _WhichOneofReturnType_tradeoff: _TypeAlias = _typing.Literal["preference", "willingness_to_pay_usd", "preference_profile"]  # noqa: Y015
     _WhichOneofArgType_tradeoff: _TypeAlias = _typing.Literal["tradeoff", b"tradeoff"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__input_tokens) -> _WhichOneofReturnType__input_tokens | None: ...
@@ -287,12 +325,17 @@ class Candidate(_message.Message):
     arm: _builtins.str
     """Name of the arm."""
     utility: _builtins.float
-    """Its expected utility under the request's trade-off."""
+    """Its expected utility under the request's trade-off, switch cost included, less the price of budget
+    times its expected cost.
+    """
     propensity: _builtins.float
     """Probability with which it was to be chosen, 0 to 1; 0 when removed."""
     removed_by: _builtins.str
-    """Empty when eligible, else the first filter that removed it: "status", "allow_arms",
-    "deny_arms", "context_window", "max_cost_usd", "max_latency_ms" or "min_quality".
+    """Empty when eligible, else the first filter that removed it: "status", "label_rule",
+    "deny_arms", "allow_arms", "context_window", "max_cost_usd", "max_latency_ms", "min_quality",
+    "explore_quota" (new, and tried as often as it may be for now), "explore_cost" (new, and its trials
+    have cost what they may), "budget_limit" (the window's limit has no room for what the call may
+    cost) or "budget_guard" (too dear for the account of a budget with a target).
     """
     @_builtins.property
     def predicted(self) -> Global___Predicted:
@@ -316,6 +359,59 @@ class Candidate(_message.Message):
 Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
 
 @_typing.final
+class Charge(_message.Message):
+    """What the policy's budget had to do with one decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    UTILISATION_FIELD_NUMBER: _builtins.int
+    OVERSHOOT_USD_FIELD_NUMBER: _builtins.int
+    EXPECTED_USD_FIELD_NUMBER: _builtins.int
+    RESERVED_USD_FIELD_NUMBER: _builtins.int
+    price: _builtins.float
+    """Price of budget that the decision was made at, utility per USD, >= 0. 0: the budget did not bind."""
+    balance: _builtins.float
+    """Balance of the account when the decision was made: USD under a target, quality under a floor."""
+    utilisation: _builtins.float
+    """Mean cost of a decision over the target until then, >= 0. Absent: no target, or no decision yet."""
+    overshoot_usd: _builtins.float
+    """USD spent above the target until then, >= 0. Absent: no target."""
+    expected_usd: _builtins.float
+    """USD that are booked for this decision until its cost is known, >= 0."""
+    reserved_usd: _builtins.float
+    """USD that it holds of the window's limit until its cost is known, >= 0. Absent: no limit."""
+    def __init__(
+        self,
+        *,
+        price: _builtins.float = ...,
+        balance: _builtins.float = ...,
+        utilisation: _builtins.float | None = ...,
+        overshoot_usd: _builtins.float | None = ...,
+        expected_usd: _builtins.float = ...,
+        reserved_usd: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overshoot_usd", b"_overshoot_usd", "_reserved_usd", b"_reserved_usd", "_utilisation", b"_utilisation", "overshoot_usd", b"overshoot_usd", "reserved_usd", b"reserved_usd", "utilisation", b"utilisation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overshoot_usd", b"_overshoot_usd", "_reserved_usd", b"_reserved_usd", "_utilisation", b"_utilisation", "balance", b"balance", "expected_usd", b"expected_usd", "overshoot_usd", b"overshoot_usd", "price", b"price", "reserved_usd", b"reserved_usd", "utilisation", b"utilisation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__overshoot_usd: _TypeAlias = _typing.Literal["overshoot_usd"]  # noqa: Y015
+    _WhichOneofArgType__overshoot_usd: _TypeAlias = _typing.Literal["_overshoot_usd", b"_overshoot_usd"]  # noqa: Y015
+    _WhichOneofReturnType__reserved_usd: _TypeAlias = _typing.Literal["reserved_usd"]  # noqa: Y015
+    _WhichOneofArgType__reserved_usd: _TypeAlias = _typing.Literal["_reserved_usd", b"_reserved_usd"]  # noqa: Y015
+    _WhichOneofReturnType__utilisation: _TypeAlias = _typing.Literal["utilisation"]  # noqa: Y015
+    _WhichOneofArgType__utilisation: _TypeAlias = _typing.Literal["_utilisation", b"_utilisation"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overshoot_usd) -> _WhichOneofReturnType__overshoot_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reserved_usd) -> _WhichOneofReturnType__reserved_usd | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__utilisation) -> _WhichOneofReturnType__utilisation | None: ...
+
+Global___Charge: _TypeAlias = Charge  # noqa: Y015
+
+@_typing.final
 class SelectResponse(_message.Message):
     """One choice."""
 
@@ -331,6 +427,7 @@ class SelectResponse(_message.Message):
     SNAPSHOT_VERSION_FIELD_NUMBER: _builtins.int
     DURABLE_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     decision_id: _builtins.str
     """UUID of the decision, to report outcomes under. Empty in a preview."""
     arm: _builtins.str
@@ -357,6 +454,10 @@ class SelectResponse(_message.Message):
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """Every arm that is not retired, if the request asked to explain, and in every preview."""
 
+    @_builtins.property
+    def budget(self) -> Global___Charge:
+        """What the budget had to do with it. Absent: the policy had none."""
+
     def __init__(
         self,
         *,
@@ -370,10 +471,11 @@ class SelectResponse(_message.Message):
         snapshot_version: _builtins.int = ...,
         durable: _builtins.bool = ...,
         replayed: _builtins.bool = ...,
+        budget: Global___Charge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["predicted", b"predicted"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["budget", b"budget", "predicted", b"predicted"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "candidates", b"candidates", "decision_id", b"decision_id", "durable", b"durable", "policy_version", b"policy_version", "predicted", b"predicted", "propensity", b"propensity", "ranked", b"ranked", "replayed", b"replayed", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "budget", b"budget", "candidates", b"candidates", "decision_id", b"decision_id", "durable", b"durable", "policy_version", b"policy_version", "predicted", b"predicted", "propensity", b"propensity", "ranked", b"ranked", "replayed", b"replayed", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -71,7 +71,9 @@ class RouterServicer:
         INVALID_ARGUMENT for a request that is wrong as it stands, and, reason DECISION_ID_REUSED, for
         a decision id used before with a different request; NOT_FOUND for an unknown or archived policy
         or an unknown arm; FAILED_PRECONDITION when no arm is eligible, saying which filter removed which;
-        RESOURCE_EXHAUSTED for a message over 4 MiB; UNAVAILABLE when the service cannot decide now.
+        RESOURCE_EXHAUSTED for a message over 4 MiB and, reason BUDGET_EXHAUSTED, when nothing but the
+        limit of the policy's budget stands against an arm, with RetryInfo and a QuotaFailure that says
+        which filter removed which arm; UNAVAILABLE when the service cannot decide now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,9 @@ class RouterStub:
     INVALID_ARGUMENT for a request that is wrong as it stands, and, reason DECISION_ID_REUSED, for
     a decision id used before with a different request; NOT_FOUND for an unknown or archived policy
     or an unknown arm; FAILED_PRECONDITION when no arm is eligible, saying which filter removed which;
-    RESOURCE_EXHAUSTED for a message over 4 MiB; UNAVAILABLE when the service cannot decide now.
+    RESOURCE_EXHAUSTED for a message over 4 MiB and, reason BUDGET_EXHAUSTED, when nothing but the
+    limit of the policy's budget stands against an arm, with RetryInfo and a QuotaFailure that says
+    which filter removed which arm; UNAVAILABLE when the service cannot decide now.
     """
     BatchSelect: _grpc.UnaryUnaryMultiCallable[_router_pb2.BatchSelectRequest, _router_pb2.BatchSelectResponse]
     """Select for up to 256 requests in one message, much cheaper than one by one. A request that
@@ -71,7 +73,9 @@ class RouterAsyncStub(RouterStub):
     INVALID_ARGUMENT for a request that is wrong as it stands, and, reason DECISION_ID_REUSED, for
     a decision id used before with a different request; NOT_FOUND for an unknown or archived policy
     or an unknown arm; FAILED_PRECONDITION when no arm is eligible, saying which filter removed which;
-    RESOURCE_EXHAUSTED for a message over 4 MiB; UNAVAILABLE when the service cannot decide now.
+    RESOURCE_EXHAUSTED for a message over 4 MiB and, reason BUDGET_EXHAUSTED, when nothing but the
+    limit of the policy's budget stands against an arm, with RetryInfo and a QuotaFailure that says
+    which filter removed which arm; UNAVAILABLE when the service cannot decide now.
     """
     BatchSelect: _aio.UnaryUnaryMultiCallable[_router_pb2.BatchSelectRequest, _router_pb2.BatchSelectResponse]  # type: ignore[assignment]
     """Select for up to 256 requests in one message, much cheaper than one by one. A request that
@@ -100,7 +104,9 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT for a request that is wrong as it stands, and, reason DECISION_ID_REUSED, for
         a decision id used before with a different request; NOT_FOUND for an unknown or archived policy
         or an unknown arm; FAILED_PRECONDITION when no arm is eligible, saying which filter removed which;
-        RESOURCE_EXHAUSTED for a message over 4 MiB; UNAVAILABLE when the service cannot decide now.
+        RESOURCE_EXHAUSTED for a message over 4 MiB and, reason BUDGET_EXHAUSTED, when nothing but the
+        limit of the policy's budget stands against an arm, with RetryInfo and a QuotaFailure that says
+        which filter removed which arm; UNAVAILABLE when the service cannot decide now.
         """
 
     @_abc_1.abstractmethod

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bandit.domain.arm import ArmStatus
+from bandit.domain.offline_prior import DEFAULT_STRENGTH
 from services.cli import parsing
 from services.cli.catalog_view import show_arms
 from services.cli.options import DEFAULT_TARGET, ArmName, Json, PolicyName, Target, connect
 from services.cli.output import show, show_json
+from services.cli.priors import PriorFrom, PriorStrength, PriorVectors, with_priors
 
 if TYPE_CHECKING:
     from bandit.client import Policy
@@ -23,6 +25,14 @@ Window = Annotated[
         "--context-window",
         metavar="TOKENS",
         help="Input plus output tokens that the arm can take; absent: no limit.",
+    ),
+]
+ExploreLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--explore-limit",
+        metavar="USD",
+        help="What its trials may cost together while it is new; absent: no limit.",
     ),
 ]
 PriceText = Annotated[
@@ -46,6 +56,10 @@ def add(
         ArmStatus | None, typer.Option(help="Where it starts; absent: explore.")
     ] = None,
     context_window: Window = None,
+    explore_limit: ExploreLimit = None,
+    prior_from: PriorFrom = None,
+    prior_strength: PriorStrength = DEFAULT_STRENGTH,
+    prior_vectors: PriorVectors = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -54,7 +68,9 @@ def add(
 
     \b
     bandit-router arm add chat medium --price 0.5,1.5
+    bandit-router arm add chat medium --price 0.5,1.5 --prior-from outcomes.parquet
     bandit-router arm add chat candidate --price 1,3 --status shadow --context-window 128000
+    bandit-router arm add chat costly --price 15,75 --explore-limit 0.5
     """
     from bandit.client import Arm
 
@@ -63,8 +79,14 @@ def add(
         status=status,
         price=None if price is None else parsing.price(price, field="--price"),
         context_window_tokens=context_window,
+        explore_limit_usd=explore_limit,
     )
     with connect(target) as client:
+        if prior_from is not None or prior_vectors is not None:
+            settings = client.get_policy(policy).settings
+            (made,) = with_priors(
+                [made], settings, file=prior_from, vectors=prior_vectors, strength=prior_strength
+            )
         _show(client.add_arm(policy, made), as_json=as_json)
 
 
@@ -73,6 +95,7 @@ def update(
     policy: PolicyName,
     arm: ArmName,
     context_window: Window = None,
+    explore_limit: ExploreLimit = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -81,9 +104,15 @@ def update(
 
     \b
     bandit-router arm update chat large --context-window 200000
+    bandit-router arm update chat costly --explore-limit 2
     """
     with connect(target) as client:
-        changed = client.update_arm(policy, arm=arm, context_window_tokens=context_window)
+        changed = client.update_arm(
+            policy,
+            arm=arm,
+            context_window_tokens=context_window,
+            explore_limit_usd=explore_limit,
+        )
     _show(changed, as_json=as_json)
 
 

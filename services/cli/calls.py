@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import parsing
+from services.cli.budget_view import charged
 from services.cli.options import DEFAULT_TARGET, Json, PolicyName, Target, Timeout, connect
 from services.cli.output import amount, escaped, show, show_json, table, with_deviation
 
@@ -36,6 +37,10 @@ def select(
             metavar="USD", help="In place of a preference: what a unit of quality is worth."
         ),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="In place of both: one of the policy's profiles."),
+    ] = None,
     allow: Annotated[
         list[str] | None, typer.Option(metavar="ARM", help="Only this arm; repeat for more.")
     ] = None,
@@ -52,6 +57,13 @@ def select(
     min_quality: Annotated[
         float | None, typer.Option(metavar="Q", help="Least quality that may be predicted.")
     ] = None,
+    switch_cost: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARM=USD",
+            help="What turning to this arm costs besides the call; repeat for more.",
+        ),
+    ] = None,
     input_tokens: Annotated[
         int | None, typer.Option(metavar="N", help="Length of the input; absent: characters / 4.")
     ] = None,
@@ -63,7 +75,10 @@ def select(
     ] = None,
     label: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=TEXT", help="Recorded with the decision; repeat for more."),
+        typer.Option(
+            metavar="NAME=TEXT",
+            help="Recorded with the decision; the policy's rules may go by it. Repeat for more.",
+        ),
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show every arm, and what removed it.")
@@ -81,6 +96,7 @@ def select(
     \b
     bandit-router select chat "What is the capital of France?"
     bandit-router select chat "Prove it." --preference quality=1 --max-cost 0.002 --explain
+    bandit-router select chat "My name is Ann." --profile premium --label pii=yes
     bandit-router select search --vector 0.1,0.7,0.2 --json
     """
     if text == "-":
@@ -93,11 +109,13 @@ def select(
             features=parsing.feature_values(feature or []),
             preference=None if preference is None else parsing.preference(preference),
             willingness_to_pay_usd=willingness_to_pay,
+            preference_profile=profile,
             allow_arms=allow or [],
             deny_arms=deny or [],
             max_cost_usd=max_cost,
             max_latency_ms=max_latency,
             min_quality=min_quality,
+            switch_cost_usd=parsing.switch_costs(switch_cost or []),
             input_tokens=input_tokens,
             max_output_tokens=max_output_tokens,
             decision_id=decision_id,
@@ -168,6 +186,8 @@ def _show_decision(decision: "Decision") -> None:
     for name, estimate in _named(decision.predicted):
         if estimate is not None:
             show(f"  {name:<10} {with_deviation(estimate.mean, estimate.deviation)}")
+    if decision.budget is not None:
+        show(f"  budget     {charged(decision.budget)}")
     fallbacks = [arm for arm in decision.ranked if arm != decision.arm]
     if fallbacks:
         show(f"  fallbacks  {escaped(', '.join(fallbacks))}")

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING
 
 from bandit.domain.policy import ContextSettings, ContextSource
+from bandit.domain.preference import Tradeoff, WillingnessToPay
+from services.cli.budget_view import described_budget
 from services.cli.output import amount, escaped, show, show_json, table
 
 if TYPE_CHECKING:
@@ -15,29 +17,38 @@ def show_policy(policy: "Policy", *, as_json: bool) -> None:
         show_json(policy)
         return
     settings = policy.settings
-    weights = zip(("quality", "cost", "latency"), settings.default_preference.weights, strict=True)
     cost_range = settings.cost_range
     facts = {
         "algorithm": settings.algorithm.value,
         "context": _described(settings.context),
         "learned": ", ".join(objective.label for objective in settings.objectives),
-        "preference": ", ".join(f"{name} {amount(weight)}" for name, weight in weights if weight),
+        "preference": _wanted_by_default(policy),
         "cost range": f"{amount(cost_range.low)} to {amount(cost_range.high)} USD"
         if cost_range
         else "follows the prices",
+        "drift": ", ".join(f"{o.label} {settings.drift.of(o).value}" for o in settings.objectives),
+        "trials": f"{settings.explore_quota} for an arm added later",
+        "budget": "none" if policy.budget is None else described_budget(policy.budget),
         "version": f"{policy.policy_version}, learned {policy.learned_version}",
     }
+    named = [("profile", f"{name}: {_wanted(one)}") for name, one in settings.profiles.items()]
+    named += [
+        ("rule", f"{rule.label}={rule.value}: only {', '.join(rule.arms)}")
+        for rule in settings.rules
+    ]
     archived = " (archived)" if policy.is_archived else ""
     show(f"[bold]{escaped(policy.name)}[/bold]{archived}")
-    for name, fact in facts.items():
-        show(f"  {name:<11} {escaped(fact)}")
+    for name, fact in [*facts.items(), *named]:
+        show(f"  {escaped(f'{name:<11}')} {escaped(fact)}")
     show_arms(policy.arms)
 
 
 def show_arms(arms: "tuple[Arm, ...]") -> None:
     """Arms with their prices."""
     numbers = ["in $/M", "out $/M", "fee $", "window"]
-    listed = table("", ["arm", "status", *numbers], numbers=numbers)
+    priors = ["prior"] if any(arm.offline for arm in arms) else []
+    limits = ["trials $"] if any(arm.explore_limit_usd for arm in arms) else []
+    listed = table("", ["arm", "status", *numbers, *limits, *priors], numbers=[*numbers, *limits])
     for arm in arms:
         price = arm.price
         amounts = (
@@ -50,8 +61,31 @@ def show_arms(arms: "tuple[Arm, ...]") -> None:
             arm.status.value if arm.status else "",
             *map(amount, amounts),
             str(arm.context_window_tokens or "-"),
+            *(amount(arm.explore_limit_usd) for _ in limits),
+            *(_prior(arm) for _ in priors),
         )
     show(listed if arms else "  no arms yet: bandit-router arm add --help")
+
+
+def _prior(arm: "Arm") -> str:
+    """As how many outcomes what was recorded elsewhere counts."""
+    return ", ".join(
+        f"{objective.label} {amount(offline.strength)} of {offline.rows}"
+        for objective, offline in arm.offline.items()
+    )
+
+
+def _wanted_by_default(policy: "Policy") -> str:
+    if policy.budget is not None and policy.budget.is_paced:
+        return "quality alone, since the budget says what it may cost"
+    return _wanted(policy.settings.default_preference)
+
+
+def _wanted(tradeoff: Tradeoff) -> str:
+    if isinstance(tradeoff, WillingnessToPay):
+        return f"a unit of quality is worth {amount(tradeoff.usd)} USD"
+    weights = zip(("quality", "cost", "latency"), tradeoff.weights, strict=True)
+    return ", ".join(f"{name} {amount(weight)}" for name, weight in weights if weight)
 
 
 def _described(context: ContextSettings) -> str:

@@ -9,6 +9,7 @@ from uuid import UUID
 import numpy as np
 
 import migrations
+from bandit.client import Charge
 from bandit.domain.decision import CANDIDATE, EPOCH, NO_DAY, arm_bits, day_of
 from bandit.domain.objective import Objective
 from bandit.store.postgres.engine import make_engine, transaction
@@ -33,13 +34,14 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class TailedDecision:
-    """A decision as `tail` shows it; predicted: mean per objective."""
+    """A decision as `tail` shows it; predicted: mean per objective; budget None: it had none."""
 
     id: UUID
     at: datetime
     arm: str
     propensity: float
     predicted: dict[str, float]
+    budget: Charge | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ class Database:
         # Ids of callers may be of a clock that is off; other ids are all kept under one day.
         from_id = _least_uuid7(since - timedelta(minutes=1))
         query = """
-            select d.id, d.at, a.name, d.arm_id, d.propensity, d.candidates
+            select d.id, d.at, a.name, d.arm_id, d.propensity, d.candidates, d.budget_price,
+                   d.budget_balance, d.budget_utilisation, d.budget_overshoot_usd,
+                   d.budget_expected_usd, d.budget_reserved_usd
             from (
                 (select * from decision
                  where policy_id = %(policy)s and day >= %(day)s and id >= %(from_id)s
@@ -119,7 +123,14 @@ class Database:
         with transaction(self._engine, is_snapshot=True) as connection:
             rows = connection.exec_driver_sql(query, values).all()
         return [
-            TailedDecision(row[0], row[1].astimezone(UTC), row[2], row[4], _means(row[3], row[5]))
+            TailedDecision(
+                id=row[0],
+                at=row[1].astimezone(UTC),
+                arm=row[2],
+                propensity=row[4],
+                predicted=_means(row[3], row[5]),
+                budget=None if row[6] is None else Charge(*row[6:12]),
+            )
             for row in reversed(rows)
         ]
 

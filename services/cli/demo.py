@@ -13,7 +13,11 @@ def demo(
     ] = 3609,
     output: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
     decisions: Annotated[
-        Path | None, typer.Option(help="Write every decision, Parquet.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Write every decision, Parquet; those under the budget to NAME-budget beside it.",
+            show_default=False,
+        ),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the service up until interrupted.")

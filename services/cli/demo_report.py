@@ -9,10 +9,11 @@ from rich.table import Table
 from bandit.domain.preference import Preference
 from bandit.domain.price import Price
 from bandit.evaluation.frontier import zero_router
+from bandit.evaluation.pictures import Point
 from bandit.evaluation.regret import Measured, utilities_of
 from bandit.evaluation.table import OutcomeTable
 from services.cli import output
-from services.cli.demo_result import Demo
+from services.cli.demo_result import Demo, UnderBudget
 
 
 def print_start(
@@ -52,6 +53,12 @@ def print_result(
         "(utility = w_q quality - w_c normalised cost):"
     )
     output.show(_table(result, preferences))
+    under = result.under_budget
+    output.show(
+        f"Another policy, which starts from nothing under a budget of {_thousand(under)} USD per "
+        f"1,000 prompts; all of its {len(under.table):,}:"
+    )
+    output.show(_budget_table(under))
     count, seconds = len(result.stream), result.seconds
     output.show(
         f"{result.per_second:,.0f} durable decisions per second in batches; {count:,} prompts in "
@@ -61,7 +68,7 @@ def print_result(
     output.show(f"frontier        {pictures[1]}")
 
 
-def print_next(policy: str, target: str, database_url: str) -> None:
+def print_next(policy: str, budgeted: str, target: str, database_url: str) -> None:
     """What to try while the service stays up."""
     output.show("")
     output.show("The service stays up until Ctrl-C.  Try, in another terminal:")
@@ -70,6 +77,7 @@ def print_next(policy: str, target: str, database_url: str) -> None:
         f"bandit-router select {policy} 'Hello!' --preference quality=0.5,cost=0.5 "
         f"--target {target}",
         f"bandit-router state {policy} --target {target}",
+        f"bandit-router budget show {budgeted} --target {target}",
         f"bandit-router tail {policy} --database-url '{database_url}'",
     ):
         output.show(f"  {output.escaped(command)}")
@@ -107,6 +115,39 @@ def _table(result: Demo, preferences: Sequence[Preference]) -> Table:
     return table
 
 
+def _budget_table(under: UnderBudget) -> Table:
+    names = ("", "quality", "USD per 1,000", "of the budget", "share")
+    table = output.table("", names, numbers=names[1:])
+    gained = under.gained
+    table.add_row(
+        "[bold]router[/bold]",
+        f"[bold]{gained.quality:.4f}[/bold]",
+        f"[bold]{gained.cost_usd * 1000:.4f}[/bold]",
+        f"[bold]{_used(under, gained.cost_usd):.1%}[/bold]",
+    )
+    for number, model in enumerate(under.table.models):
+        cost_usd = float(gained.single_cost_usd[number])
+        table.add_row(
+            model,
+            f"{gained.single_quality[number]:.4f}",
+            f"{cost_usd * 1000:.4f}",
+            f"{_used(under, cost_usd):,.0%}",
+            f"{gained.shares[number]:.1%}",
+        )
+    zero = gained.zero_router
+    table.add_row("zero router, same cost", f"{zero.quality:.4f}", f"{zero.cost_usd * 1000:.4f}")
+    return table
+
+
+def _used(under: UnderBudget, cost_usd: float) -> float:
+    assert under.budget.target_usd is not None  # noqa: S101 - the demo's budget is a target
+    return cost_usd / under.budget.target_usd
+
+
+def _thousand(under: UnderBudget) -> str:
+    return f"{1000 / _used(under, 1.0):g}"
+
+
 def _singles(
     result: Demo, number: int, preference: Preference
 ) -> list[tuple[str, float, float, float]]:
@@ -130,8 +171,6 @@ def _singles(
 def _as_json(
     result: Demo, preferences: Sequence[Preference], pictures: Sequence[Path]
 ) -> dict[str, object]:
-    held_cost = result.held_out.cost_usd.mean(axis=0)
-    held_quality = result.held_out.quality.mean(axis=0)
     return {
         "prompts": len(result.stream),
         "preferences": [
@@ -139,24 +178,48 @@ def _as_json(
             for preference, later in zip(preferences, result.later, strict=True)
         ],
         "frontier": [
-            {
-                "cost_weight": float(point.label),
-                "quality": point.quality,
-                "cost_usd": point.cost_usd,
-                "zero_router_quality": zero_router(
-                    held_cost, held_quality, at_cost_usd=point.cost_usd
-                ),
-            }
+            {"cost_weight": float(point.label), **_point_json(result, point)}
             for point in result.frontier
         ],
+        "budget": _budget_json(result),
         "durable_decisions_per_second": result.per_second,
         "seconds": result.seconds,
         "pictures": [str(path) for path in pictures],
     }
 
 
+def _point_json(result: Demo, point: Point) -> dict[str, float]:
+    cost_usd = result.held_out.cost_usd.mean(axis=0)
+    quality = result.held_out.quality.mean(axis=0)
+    zero = zero_router(cost_usd, quality, at_cost_usd=point.cost_usd)
+    return {
+        "quality": point.quality,
+        "cost_usd": point.cost_usd,
+        "zero_router_quality": zero,
+    }
+
+
+def _budget_json(result: Demo) -> dict[str, object]:
+    under = result.under_budget
+    gained = under.gained
+    return {
+        "target_usd": under.budget.target_usd,
+        "prompts": len(under.table),
+        "quality": gained.quality,
+        "cost_usd": gained.cost_usd,
+        "utilisation": gained.utilisation,
+        "zero_router": {"quality": gained.zero_router.quality},
+        "shares": _shares(under.table, gained),
+        "held_out": _point_json(result, under.held_out),
+    }
+
+
+def _shares(table: OutcomeTable, gained: Measured) -> dict[str, float]:
+    shares = zip(table.models, gained.shares, strict=True)
+    return {model: float(share) for model, share in shares}
+
+
 def _preference_json(result: Demo, preference: Preference, later: Measured) -> dict[str, object]:
-    shares = zip(result.stream.models, later.shares, strict=True)
     return {
         "preference": {"quality": preference.quality, "cost": preference.cost},
         "quality": later.quality,
@@ -164,5 +227,5 @@ def _preference_json(result: Demo, preference: Preference, later: Measured) -> d
         "utility": later.utility,
         "best_single": {"arm": later.best_single.arm, "utility": later.best_single.utility},
         "zero_router": {"quality": later.zero_router.quality},
-        "shares": {model: float(share) for model, share in shares},
+        "shares": _shares(result.stream, later),
     }

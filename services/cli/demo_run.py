@@ -1,9 +1,7 @@
 """What `demo` does: a service of its own, a stream of real prompts, and what it gained."""
 
-import os
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -13,14 +11,17 @@ from bandit.domain.policy import PolicySettings
 from bandit.domain.preference import Preference
 from bandit.domain.price import Price
 from bandit.evaluation.decision_rows import write_decisions
-from bandit.evaluation.pictures import Curve, Point, draw_frontier, draw_learning_curve
-from bandit.evaluation.regret import measured, utilities_of
+from bandit.evaluation.regret import measured
 from bandit.evaluation.replay import play
 from bandit.evaluation.stream import StreamSettings, stream_of
 from bandit.evaluation.table import OutcomeTable, subset
 from bandit.evaluation.wheel import wheel_table
 from bandit.policies.utility import Normaliser, cost_range_of
 from services.cli import demo_report
+from services.cli.demo_budget import POLICY as BUDGETED
+from services.cli.demo_budget import PROMPTS, play_under_budget
+from services.cli.demo_drawing import draw
+from services.cli.demo_preview import previewed
 from services.cli.demo_result import Demo
 from services.cli.progress import progress
 from services.replaying import TargetRouter
@@ -61,11 +62,11 @@ def run(
         demo_report.print_ready(time.perf_counter() - started, stack.target, is_json=is_json)
         result = _play(client, stream, held_out, prices, seed, is_json=is_json)
         if decisions is not None:
-            write_decisions(decisions, stream, result.normaliser, [result.played])
-        pictures = _draw(result, output)
+            _write(decisions, result)
+        pictures = draw(result, PREFERENCES, output)
         demo_report.print_result(result, PREFERENCES, pictures, is_json=is_json)
         if is_kept:
-            demo_report.print_next(POLICY, stack.target, stack.database_url)
+            demo_report.print_next(POLICY, BUDGETED, stack.target, stack.database_url)
             stack.wait()
 
 
@@ -91,8 +92,25 @@ def _play(
     with progress(len(DIAL) * len(held_out), "dialling", is_quiet=is_json) as advance:
         frontier = []
         for weight in DIAL:
-            frontier.append(_point(client, held_out, weight))
+            preference = Preference(quality=1 - weight, cost=weight)
+            frontier.append(
+                previewed(client, POLICY, held_out, label=f"{weight:g}", preference=preference)
+            )
             advance(len(held_out))
+    prompts = min(PROMPTS, len(stream))
+    with progress(prompts, "prompts under a budget", is_quiet=is_json) as advance:
+        under_budget = play_under_budget(
+            client,
+            stream,
+            held_out,
+            settings,
+            prices,
+            normaliser,
+            seed=seed,
+            mean_delay=MEAN_DELAY,
+            wave=WAVE,
+            on_prompts=advance,
+        )
     turn = np.arange(len(stream)) % len(PREFERENCES)
     half = np.arange(len(stream)) >= len(stream) // 2
     return Demo(
@@ -105,9 +123,18 @@ def _play(
         ),
         held_out=held_out,
         frontier=tuple(frontier),
+        under_budget=under_budget,
         per_second=router.decided / router.deciding_s,
         seconds=played.seconds,
     )
+
+
+def _write(path: Path, result: Demo) -> None:
+    """The decisions under the three preferences, and beside them those under the budget."""
+    under = result.under_budget
+    write_decisions(path, result.stream, result.normaliser, [result.played])
+    beside = path.with_stem(f"{path.stem}-budget")
+    write_decisions(beside, under.table, result.normaliser, [under.played])
 
 
 def _settings(prices: dict[str, Price]) -> PolicySettings:
@@ -115,49 +142,3 @@ def _settings(prices: dict[str, Price]) -> PolicySettings:
     return PolicySettings(
         objectives=(Objective.QUALITY, Objective.COST), cost_range=cost_range_of(prices.values())
     )
-
-
-def _point(client: RouterClient, held_out: OutcomeTable, cost_weight: float) -> Point:
-    """What the learned state would give under one preference; nothing of this is recorded."""
-    position = {model: number for number, model in enumerate(held_out.models)}
-    preference = Preference(quality=1 - cost_weight, cost=cost_weight)
-    propensities = np.zeros(held_out.quality.shape)
-    for row, text in enumerate(held_out.texts):
-        for candidate in client.preview(POLICY, text=text, preference=preference).candidates:
-            propensities[row, position[candidate.arm]] = candidate.propensity
-    return Point(
-        label=f"{cost_weight:g}",
-        cost_usd=float((propensities * held_out.cost_usd).sum(axis=1).mean()),
-        quality=float((propensities * held_out.quality).sum(axis=1).mean()),
-    )
-
-
-def _draw(result: Demo, folder: Path) -> tuple[Path, Path]:
-    """The learning curve and the frontier, as PNG files in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    curves = []
-    steps, arms = result.played.stream, result.played.arms
-    for number, preference in enumerate(PREFERENCES):
-        at = np.arange(number, len(steps), len(PREFERENCES))
-        utility = utilities_of(
-            result.stream, steps.rows[at], [preference] * len(at), result.normaliser
-        )
-        best = int(utility.mean(axis=0).argmax())
-        chosen = utility[np.arange(len(at)), arms[at]]
-        label = f"quality {preference.quality:g}, cost {preference.cost:g}"
-        curves.append(Curve(label, at.astype(np.float64), chosen, utility[:, best]))
-    curve_path, frontier_path = folder / "learning-curve.png", folder / "frontier.png"
-    models = [
-        Point(
-            model,
-            float(result.held_out.cost_usd[:, number].mean()),
-            float(result.held_out.quality[:, number].mean()),
-        )
-        for number, model in enumerate(result.held_out.models)
-    ]
-    with TemporaryDirectory(prefix="bandit-router-") as scratch:
-        # The plotting library keeps a list of fonts: nothing of ours stays outside this folder.
-        os.environ.setdefault("MPLCONFIGDIR", scratch)
-        draw_learning_curve(curve_path, curves)
-        draw_frontier(frontier_path, models, result.frontier)
-    return curve_path, frontier_path

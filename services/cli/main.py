@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli import arms, calls, config, doctor, policies, serving, state, tail
+from services.cli import arms, budgets, calls, config, doctor, policies, serving, state, tail
 from services.cli.demo import demo
 from services.cli.failures import (
     BAD_USAGE,
@@ -20,6 +20,7 @@ from services.cli.failures import (
     was_interrupted,
 )
 from services.cli.replay import replay
+from services.cli.replay_command import ReplayCommand
 
 app = typer.Typer(
     name="bandit-router",
@@ -42,6 +43,7 @@ app.command(rich_help_panel=_START)(demo)
 app.add_typer(policies.app, name="policy", rich_help_panel=_USE)
 app.add_typer(arms.app, name="arm", rich_help_panel=_USE)
 app.add_typer(arms.price_app, name="price", rich_help_panel=_USE)
+app.add_typer(budgets.app, name="budget", rich_help_panel=_USE)
 app.command(rich_help_panel=_USE)(calls.select)
 app.command(rich_help_panel=_USE)(calls.report)
 
@@ -49,7 +51,7 @@ app.command(rich_help_panel=_LOOK)(state.state)
 app.command(rich_help_panel=_LOOK)(tail.tail)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
-app.command(rich_help_panel=_LOOK)(replay)
+app.command(cls=ReplayCommand, rich_help_panel=_LOOK)(replay)
 
 
 @app.callback()

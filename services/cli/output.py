@@ -30,6 +30,11 @@ def show(renderable: "RenderableType") -> None:
     console().print(renderable)
 
 
+def show_note(text: str) -> None:
+    """Tell a person something besides the result."""
+    sys.stderr.write(text + "\n")
+
+
 def show_json(value: object) -> None:
     """Print a value for a machine, on one line."""
     sys.stdout.write(json.dumps(plain(value), allow_nan=False) + "\n")
@@ -58,7 +63,8 @@ def escaped(text: object) -> str:
 def plain(value: object) -> Any:
     """A result as JSON has it: dataclasses as objects, times in ISO 8601, kinds by their names."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        shown = [field.name for field in fields(value) if field.repr]
+        return {name: plain(getattr(value, name)) for name in shown}
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, Enum):

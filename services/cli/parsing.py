@@ -1,12 +1,15 @@
 """Small notations of the command line, such as `gpt-4o=2.5,10`, and what they mean."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bandit.domain.budget import Budget
 from bandit.domain.errors import InvalidInput
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import Objective
-from bandit.domain.policy import NamedFeature, Range
-from bandit.domain.preference import Preference
+from bandit.domain.policy import Detector, DriftSettings, NamedFeature, Range
+from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
 
 if TYPE_CHECKING:
@@ -29,15 +32,57 @@ def price(text: str, *, field: str = "price") -> Price:
     return Price(*amounts)
 
 
-def preference(text: str) -> Preference:
+def budget(
+    *,
+    target_usd: float | None,
+    quality_floor: float | None,
+    limit: float | None,
+    window_hours: float,
+) -> Budget:
+    """What the options of `budget set` say; what is wrong is told by the option's name."""
+    options = {
+        "budget": "--target-usd, --quality-floor or --limit",
+        "budget.target_usd": "--target-usd",
+        "budget.quality_floor": "--quality-floor",
+        "budget.limit_usd": "--limit",
+        "budget.window_hours": "--window-hours",
+    }
+    try:
+        return Budget(target_usd, quality_floor, limit, window_hours)
+    except InvalidInput as error:
+        raise InvalidInput(options[error.field], error.problem) from None
+
+
+def preference(text: str, *, option: str = "--preference") -> Preference:
     """`quality=0.8,cost=0.2`, with latency too if it matters."""
-    weights = _by_objective("--preference", text, "quality=0.8,cost=0.2")
+    weights = _by_objective(option, text, "quality=0.8,cost=0.2")
     return Preference(**{objective.label: weight for objective, weight in weights.items()})
 
 
 def half_lives(text: str) -> Mapping[Objective, float]:
     """`quality=168,cost=24`, in hours."""
     return _by_objective("--half-life-hours", text, "quality=168,cost=24")
+
+
+def drift(text: str, *, kept: DriftSettings) -> DriftSettings:
+    """`off` or another detector for all, `quality=adwin,cost=off` for some, or nothing: as kept."""
+    if not text:
+        return kept
+    if "=" not in text:
+        return DriftSettings(*[_detector(text)] * len(Objective))
+    changed = {}
+    for part in text.split(","):
+        label, _, detector = part.partition("=")
+        changed[_objective("--drift", label).label] = _detector(detector)
+    return replace(kept, **changed)
+
+
+def _detector(text: str) -> Detector:
+    try:
+        return Detector(text.strip())
+    except ValueError:
+        known = ", ".join(detector.value for detector in Detector)
+        raise InvalidInput("--drift", f"{text!r} is not one of {known}") from None
 
 
 def range_of(option: str, text: str) -> Range:
@@ -64,6 +109,56 @@ def feature(text: str) -> NamedFeature:
     return NamedFeature(name, mean, deviation)
 
 
+def profiles(texts: Iterable[str], *, kept: Mapping[str, Tradeoff]) -> dict[str, Tradeoff]:
+    """
+    `NAME=quality=0.8,cost=0.2` or `NAME=USD`, what a unit of quality is worth, each; in addition to
+    those `kept`, in place of the one of that name; `NAME=` takes it away.
+    """
+    result = dict(kept)
+    for text in texts:
+        name, wanted = _pair("--profile", text)
+        option = f"--profile {name}"
+        if not wanted:
+            if result.pop(name, None) is None:
+                raise InvalidInput(option, "is not there to be taken away")
+        elif "=" in wanted:
+            result[name] = preference(wanted, option=option)
+        else:
+            result[name] = WillingnessToPay(_number(option, wanted))
+    return result
+
+
+def rules(texts: Iterable[str], *, kept: Iterable[LabelRule]) -> tuple[LabelRule, ...]:
+    """
+    `LABEL=VALUE:ARM,ARM` each; in addition to those `kept`, in place of those for that label and
+    value; `LABEL=VALUE:` takes them away.
+    """
+    result = list(kept)
+    for text in texts:
+        label, rest = _pair("--rule", text)
+        value, separator, names = rest.partition(":")
+        if not separator:
+            raise InvalidInput("--rule", f"{text!r} is not LABEL=VALUE:ARM,ARM")
+        others = [rule for rule in result if (rule.label, rule.value) != (label, value)]
+        if names:
+            others.append(LabelRule(label, value, tuple(names.split(","))))
+        elif len(others) == len(result):
+            raise InvalidInput(f"--rule {label}={value}", "is not there to be taken away")
+        result = others
+    return tuple(result)
+
+
+def switch_costs(texts: Iterable[str]) -> dict[str, float]:
+    """`ARM=USD` each."""
+    costs = {}
+    for text in texts:
+        name, separator, usd = text.rpartition("=")
+        if not separator:
+            raise InvalidInput("--switch-cost", f"{text!r} is not ARM=USD")
+        costs[name] = _number(f"--switch-cost {name}", usd)
+    return costs
+
+
 def feature_values(texts: Iterable[str]) -> dict[str, float]:
     """`NAME=VALUE` each."""
     values = {}
@@ -81,6 +176,18 @@ def labels(texts: Iterable[str]) -> dict[str, str]:
 def vector(text: str) -> list[float]:
     """Numbers separated by commas."""
     return [_number("--vector", part) for part in text.split(",")]
+
+
+def script_event(text: str) -> tuple[int, str, str]:
+    """`POSITION WHAT WHICH`, three words, as in 600 price gemini=0.1x."""
+    words = text.split(maxsplit=2)
+    try:
+        position, what, which = words
+        return int(position), what, which
+    except ValueError:
+        raise InvalidInput(
+            "--at", f"{text!r} is not POSITION WHAT WHICH, as in 600 price gemini=0.1x"
+        ) from None
 
 
 def _by_objective(option: str, text: str, example: str) -> dict[Objective, float]:

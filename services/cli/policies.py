@@ -5,17 +5,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bandit.domain.offline_prior import DEFAULT_STRENGTH
 from bandit.domain.policy import (
     Algorithm,
     ContextSettings,
     ContextSource,
     CostForm,
+    DriftSettings,
     PolicySettings,
 )
 from services.cli import parsing
+from services.cli.budget_view import show_spending, spends
 from services.cli.catalog_view import show_policy
 from services.cli.options import DEFAULT_TARGET, Json, PolicyName, Target, connect
 from services.cli.output import escaped, show, show_json, table
+from services.cli.priors import PriorFrom, PriorStrength, PriorVectors, with_priors
 
 if TYPE_CHECKING:
     pass
@@ -62,6 +66,41 @@ LatencyRange = Annotated[
 CostFormOption = Annotated[
     CostForm | None, typer.Option("--cost-form", help="How cost enters utility.")
 ]
+Profiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME=quality=W,cost=W",
+        help="A trade-off that requests may name; NAME=USD: what a unit of quality is worth; "
+        "NAME= takes it away. Repeat for more.",
+    ),
+]
+Drift = Annotated[
+    str | None,
+    typer.Option(
+        "--drift",
+        metavar="DETECTOR",
+        help="What watches for change: cusum, page-hinkley, adwin or off; for some objectives "
+        "only, as in quality=adwin,cost=off.",
+    ),
+]
+ExploreQuota = Annotated[
+    int | None,
+    typer.Option(
+        "--explore-quota",
+        metavar="N",
+        help="Decisions for which an arm added later is tried before it stands on its record.",
+    ),
+]
+Rules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule",
+        metavar="LABEL=VALUE:ARM,ARM",
+        help="Requests with that label only go to these arms; without arms the rule is taken away. "
+        "Repeat for more.",
+    ),
+]
 
 
 @app.command()
@@ -102,9 +141,16 @@ def create(
         str | None,
         typer.Option(metavar="quality=H,cost=H", help="The age at which an outcome counts half."),
     ] = None,
+    prior_from: PriorFrom = None,
+    prior_strength: PriorStrength = DEFAULT_STRENGTH,
+    prior_vectors: PriorVectors = None,
     quality_prior: Annotated[
         float | None, typer.Option(help="Quality expected of an arm that was never tried.")
     ] = None,
+    profile: Profiles = None,
+    rule: Rules = None,
+    drift: Drift = None,
+    explore_quota: ExploreQuota = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +160,10 @@ def create(
     \b
     bandit-router policy create chat --arm small=0.1,0.4 --arm large=2.5,10
     bandit-router policy create search --vector 768 --arm bm25 --arm dense=0.02,0,0.0001
+    bandit-router policy create chat --arm a=1,2 --arm b=2,8 --prior-from outcomes.parquet
     bandit-router policy create chat --arm a=1,2 --preference quality=0.7,cost=0.2,latency=0.1
+    bandit-router policy create chat --arm a=1,2 --arm b=2,8 \\
+        --profile premium=quality=0.9,cost=0.1 --rule pii=yes:a
     """
     settings = _changed(
         PolicySettings(),
@@ -130,11 +179,20 @@ def create(
         context=_context(vector, no_text=no_text, features=feature or []),
         half_life_hours=half_life_hours and parsing.half_lives(half_life_hours),
         quality_prior_mean=quality_prior,
+        profiles=parsing.profiles(profile or [], kept={}),
+        rules=parsing.rules(rule or [], kept=()),
+        drift=drift and parsing.drift(drift, kept=DriftSettings()),
+        explore_quota=explore_quota,
+    )
+    arms = with_priors(
+        [parsing.arm(text) for text in arm or []],
+        settings,
+        file=prior_from,
+        vectors=prior_vectors,
+        strength=prior_strength,
     )
     with connect(target) as client:
-        made = client.create_policy(
-            policy, settings=settings, arms=[parsing.arm(text) for text in arm or []]
-        )
+        made = client.create_policy(policy, settings=settings, arms=arms)
     show_policy(made, as_json=as_json)
 
 
@@ -148,7 +206,10 @@ def get(policy: PolicyName, target: Target = DEFAULT_TARGET, as_json: Json = Fal
     bandit-router policy get chat --json
     """
     with connect(target) as client:
-        show_policy(client.get_policy(policy), as_json=as_json)
+        found = client.get_policy(policy)
+        show_policy(found, as_json=as_json)
+        if not as_json and not found.is_archived and spends(found):
+            show_spending(client.state(policy))
 
 
 @app.command("list")
@@ -195,6 +256,10 @@ def update(
     cost_range: CostRange = None,
     latency_range: LatencyRange = None,
     cost_form: CostFormOption = None,
+    profile: Profiles = None,
+    rule: Rules = None,
+    drift: Drift = None,
+    explore_quota: ExploreQuota = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -206,6 +271,8 @@ def update(
     \b
     bandit-router policy update chat --preference quality=0.6,cost=0.4
     bandit-router policy update chat --algorithm epsilon-greedy --epsilon 0.1
+    bandit-router policy update chat --profile thrifty=quality=0.4,cost=0.6 --profile premium=
+    bandit-router policy update chat --rule pii=yes:small,large --rule region=eu:small
     """
     given = {
         "algorithm": algorithm,
@@ -217,13 +284,20 @@ def update(
         "cost_range": cost_range and parsing.range_of("--cost-range", cost_range),
         "latency_range_ms": latency_range and parsing.range_of("--latency-range", latency_range),
         "cost_form": cost_form,
+        "explore_quota": explore_quota,
     }
-    if all(value is None for value in given.values()):
+    if not (profile or rule or drift) and all(value is None for value in given.values()):
         raise typer.BadParameter("nothing to change: see --help")
     with connect(target) as client:
         found = client.get_policy(policy)
         # A range that was not declared follows the prices; sent back, it would be declared.
-        settings = replace(found.settings, cost_range=None)
+        settings = replace(
+            found.settings,
+            cost_range=None,
+            profiles=parsing.profiles(profile or [], kept=found.settings.profiles),
+            rules=parsing.rules(rule or [], kept=found.settings.rules),
+            drift=parsing.drift(drift or "", kept=found.settings.drift),
+        )
         changed = client.update_policy(
             policy,
             _changed(settings, **given),

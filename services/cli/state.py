@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.budget_view import spending_lines
 from services.cli.options import DEFAULT_TARGET, Json, PolicyName, Target, connect
 from services.cli.output import amount, console, escaped, show, show_json, table, with_deviation
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
-    from bandit.client import PolicyState
+    from bandit.client import HeadState, PolicyState
 
 
 def state(
@@ -39,7 +41,7 @@ def state(
             if as_json:
                 show_json(found)
             else:
-                show(_table(found))
+                show(_view(found))
             return
         if as_json:
             while True:
@@ -47,20 +49,27 @@ def state(
                 time.sleep(interval)
         from rich.live import Live
 
-        with Live(_table(client.state(policy)), console=console(), auto_refresh=False) as live:
+        with Live(_view(client.state(policy)), console=console(), auto_refresh=False) as live:
             while True:
                 time.sleep(interval)
-                live.update(_table(client.state(policy)), refresh=True)
+                live.update(_view(client.state(policy)), refresh=True)
+
+
+def _view(found: "PolicyState") -> "Group":
+    """The beliefs, and beneath them what was spent."""
+    from rich.console import Group
+
+    return Group(_table(found), *spending_lines(found))
 
 
 def _table(found: "PolicyState") -> "Table":
     behind = found.learned_version - found.snapshot_version
-    numbers = ["outcomes", "weight", "mean ± deviation", "version"]
+    numbers = ["outcomes", "weight", "prior", "mean ± deviation", "version"]
     listed = table(
         f"[bold]{escaped(found.policy)}[/bold], version {found.policy_version}, "
         f"learned {found.learned_version}" + (f" ({behind} behind)" if behind > 0 else "") + ", "
         f"{found.pending_outcomes} outcomes pending",
-        ["arm", "status", "objective", *numbers, "fault"],
+        ["arm", "status", "objective", *numbers, "alarms", "fault"],
         numbers=numbers,
     )
     for arm in found.arms:
@@ -71,9 +80,18 @@ def _table(found: "PolicyState") -> "Table":
                 head.objective.label,
                 str(head.observations),
                 amount(head.weight),
+                amount(head.prior_strength) if head.prior_strength else "",
                 with_deviation(head.mean, head.deviation),
                 str(head.version),
+                _alarms(head),
                 f"[bold red]{escaped(head.fault)}[/bold red]" if head.fault else "",
                 end_section=position == len(arm.heads) - 1,
             )
     return listed
+
+
+def _alarms(head: "HeadState") -> str:
+    """How often it changed, and when it last did."""
+    if head.alarmed_at is None:
+        return ""
+    return f"{head.alarms}, last {head.alarmed_at.astimezone():%Y-%m-%d %H:%M}"

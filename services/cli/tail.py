@@ -9,6 +9,7 @@ from uuid import UUID
 
 import typer
 
+from services.cli.budget_view import charged
 from services.cli.failures import CommandError
 from services.cli.options import DatabaseUrl, Json, PolicyName
 from services.cli.output import amount, escaped, plain, show, show_json
@@ -119,4 +120,5 @@ def _line(entry: "TailedDecision | TailedOutcome") -> str:
     return (
         f"{entry.at.astimezone():%H:%M:%S} [dim]{entry.id}[/dim]  [bold]{escaped(entry.arm)}[/bold]"
         f"  propensity {amount(entry.propensity, digits=3)}  predicted {predicted}"
+        + (f"  budget: {charged(entry.budget)}" if entry.budget else "")
     )

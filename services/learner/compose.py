@@ -1,29 +1,45 @@
 """Where the parts of the learner's process meet."""
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from uuid import uuid4
 
+from bandit.routing.catalog import CatalogKeeper
+from bandit.routing.exploring import graduate
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.engine import make_engine
 from bandit.store.postgres.learning import PostgresLearning
+from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.partitions import keep_partitions
+from bandit.store.postgres.posteriors import PostgresPosteriors
 from services.learner.loop import Learner
 from services.settings import Settings
+
+
+def now() -> datetime:
+    """The moment, in UTC."""
+    return datetime.now(UTC)
 
 
 @contextmanager
 def composed(settings: Settings) -> Iterator[Learner]:
     """A learner over the settings' database, which need not be there yet; closed at the end."""
     engine = make_engine(settings.database_dsn, pool_size=2)
-
+    catalog = PostgresCatalog(engine)
+    keeper = CatalogKeeper(catalog, clock=now, new_id=uuid4, random_bytes=secrets.token_bytes)
+    ledger, posteriors = PostgresLedger(engine), PostgresPosteriors(engine)
     try:
         yield Learner(
             PostgresLearning(engine),
-            PostgresCatalog(engine),
+            catalog,
             make_partitions=partial(keep_partitions, engine),
-            clock=lambda: datetime.now(UTC),
+            graduate=lambda policy, at: graduate(
+                policy, keeper, ledger, posteriors, now=at, who="learner"
+            ),
+            clock=now,
             interval_s=settings.learner_interval_ms / 1000,
         )
     finally:

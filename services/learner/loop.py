@@ -1,19 +1,22 @@
 """The learner's loop: fold what is due, for every policy, until told to stop."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from threading import Event
 
+from bandit.domain.arm import Arm
 from bandit.domain.errors import BanditError, Unavailable
 from bandit.domain.policy import Policy, PolicyId
 from bandit.routing.learner import MICRO_BATCH, fold_due
 from bandit.routing.ports import Catalog, Cell, LearningStore
+from bandit.routing.watching import Raised
 from services.logs import Outage, logger
 
 SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 PARTITIONS_EVERY = timedelta(hours=1)
+GRADUATION_EVERY = timedelta(milliseconds=500)
 
 _log = logger(__name__)
 
@@ -31,12 +34,16 @@ class Learner:
         catalog: Catalog,
         *,
         make_partitions: Callable[[datetime], int],
+        graduate: Callable[[Policy, datetime], Sequence[Arm]],
         clock: Callable[[], datetime],
         interval_s: float,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._make_partitions = make_partitions
+        self._graduate = graduate
+        self._graduated_at: datetime | None = None
+        self._graduation_outage = Outage(_log, "letting new arms stand on their record")
         self._clock = clock
         self._interval_s = interval_s
         self._policies: dict[PolicyId, Policy] = {}
@@ -59,6 +66,7 @@ class Learner:
             try:
                 self._keep_partitions()
                 has_more = self._learn(stopping)
+                self._let_graduate()
             except Exception as error:
                 # Whatever it is, learning must go on when it is over.
                 self._outage.began(error, with_stack=not isinstance(error, BanditError))
@@ -78,6 +86,27 @@ class Learner:
         if self._partitions_at is None or now - self._partitions_at >= PARTITIONS_EVERY:
             self._make_partitions(now)
             self._partitions_at = now
+
+    def _let_graduate(self) -> None:
+        """See which new arms have been tried enough."""
+        now = self._clock()
+        if self._graduated_at is not None and now - self._graduated_at < GRADUATION_EVERY:
+            return
+        self._graduated_at = now
+        self._read_policies()
+        for policy in self._policies.values():
+            if policy.is_archived:
+                continue
+            try:
+                graduates = self._graduate(policy, now)
+            except Unavailable:
+                raise
+            except Exception as error:
+                # One policy's trouble must not keep the others' arms in exploration.
+                self._graduation_outage.began(error, with_stack=True)
+                continue
+            for arm in graduates:
+                _log.info("an arm was tried enough", policy=policy.name, arm=arm.name)
 
     def _learn(self, stopping: Event) -> bool:
         """One micro-batch per policy; whether any was full."""
@@ -122,6 +151,8 @@ class Learner:
             return False
         for cell, fault in (folded.faults or {}).items():
             self._tell_fault(policy, cell, fault)
+        for raised in folded.alarms:
+            _tell_alarm(policy, raised)
         if folded.learned_version is not None:
             _log.debug(
                 "learned",
@@ -142,3 +173,17 @@ class Learner:
             objective=cell[1].label,
             fault=fault,
         )
+
+
+def _tell_alarm(policy: Policy, raised: Raised) -> None:
+    arm_id, objective = raised.cell
+    _log.warning(
+        "an arm has changed, what was learned of it before counts less",
+        policy=policy.name,
+        arm=policy.arm(arm_id).name,
+        objective=objective.label,
+        direction=raised.finding.direction.value,
+        statistic=round(raised.finding.statistic, 2),
+        observations=raised.observations,
+        decided_until=raised.alarm.at.isoformat(),
+    )

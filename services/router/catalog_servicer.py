@@ -3,17 +3,19 @@
 from bandit.wire import catalog_pb2 as pb
 from bandit.wire import catalog_pb2_grpc
 from services.router import translate_catalog as translate
-from services.router.freshness import FreshCatalog
+from services.router.freshness import FreshCatalog, FreshLearning
 from services.router.servicers import Context
 from services.router.translate import source
+from services.router.translate_budget import budget_status_message, new_budget
 from services.router.translate_fields import moment, present
 
 
 class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     """`bandit.router.v1.Catalog`."""
 
-    def __init__(self, catalog: FreshCatalog) -> None:
+    def __init__(self, catalog: FreshCatalog, learning: FreshLearning) -> None:
         self._catalog = catalog
+        self._learning = learning
 
     async def CreatePolicy(
         self, request: pb.CreatePolicyRequest, context: Context
@@ -84,6 +86,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
                 translate.policy_name(request),
                 translate.arm_name(request),
                 context_window_tokens=present(request, "context_window_tokens"),
+                explore_limit_usd=present(request, "explore_limit_usd"),
                 who=source(context),
             )
         )
@@ -123,3 +126,19 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
             )
         )
         return pb.SetPriceResponse(policy=translate.policy_message(described))
+
+    async def SetBudget(
+        self, request: pb.SetBudgetRequest, context: Context
+    ) -> pb.SetBudgetResponse:
+        described = await self._catalog.change(
+            lambda keeper: keeper.set_budget(
+                translate.policy_name(request), new_budget(request), who=source(context)
+            )
+        )
+        return pb.SetBudgetResponse(policy=translate.policy_message(described))
+
+    async def GetBudget(
+        self, request: pb.GetBudgetRequest, context: Context
+    ) -> pb.GetBudgetResponse:
+        state = await self._learning.budget(translate.policy_name(request))
+        return pb.GetBudgetResponse(status=budget_status_message(state))

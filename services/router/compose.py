@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,19 +12,24 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from bandit.domain.errors import Unavailable
 from bandit.features.encoder import Encoder, WordLlamaEncoder
+from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
 from bandit.routing.router import Router
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
+from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.listener import changes
 from bandit.store.postgres.outcomes import PostgresOutcomeLog
 from bandit.store.postgres.partitions import keep_partitions
 from bandit.store.postgres.posteriors import PostgresPosteriors
 from migrations.current import is_current
 from services.logs import Outage, logger
+from services.router.books import keep_books
+from services.router.budget_state import SpendingReader
 from services.router.freshness import FreshCatalog, FreshFeedback, FreshLearning, FreshRouter
 from services.router.snapshots import ServedSnapshots
 from services.router.uuid7 import RANDOM_BYTES, uuid7
@@ -102,15 +107,29 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         )
         keeper = CatalogKeeper(catalog, clock=now, new_id=new_id, random_bytes=secrets.token_bytes)
         keeping_days = _keep_days(partial(keep_partitions, engine))
-        for task in (snapshots.keep_fresh(), _wake(snapshots, url), keeping_days):
+        ledger, budgets = PostgresLedger(engine), Budgets()
+        closing.push_async_callback(_hand_back, budgets, ledger)
+        keeping_books = keep_books(budgets, ledger, snapshots, clock=now)
+        for task in (snapshots.keep_fresh(), _wake(snapshots, url), keeping_days, keeping_books):
             closing.push_async_callback(_cancelled, asyncio.create_task(task))
         yield Parts(
             router=FreshRouter(
-                Router(snapshots, decisions, encoder, clock=now, new_id=new_id), snapshots
+                Router(
+                    snapshots,
+                    decisions,
+                    encoder,
+                    ledger,
+                    budgets=budgets,
+                    clock=now,
+                    new_id=new_id,
+                ),
+                snapshots,
             ),
             feedback=FreshFeedback(Feedback(snapshots, decisions, outcomes, clock=now), snapshots),
             catalog=FreshCatalog(keeper, catalog, snapshots, clock=now),
-            learning=FreshLearning(catalog, posteriors, snapshots),
+            learning=FreshLearning(
+                catalog, posteriors, snapshots, SpendingReader(ledger, budgets, clock=now)
+            ),
             snapshots=snapshots,
             encoder=encoder,
             is_migrated=lambda: is_current(engine),
@@ -136,6 +155,13 @@ async def _keep_days(make_partitions: Callable[[datetime], int]) -> None:
         else:
             outage.ended()
             await asyncio.sleep(_PARTITIONS_EVERY_S)
+
+
+async def _hand_back(budgets: Budgets, ledger: PostgresLedger) -> None:
+    """What this process still holds of limits goes back to the others."""
+    wishes = budgets.hand_back(now())
+    with suppress(Unavailable):  # then it stays taken, until its window ends
+        await ledger.exchange(wishes)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -24,6 +24,7 @@ from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
 from bandit.routing.ports import Catalog, PosteriorReader
 from bandit.routing.router import Answer, Router
+from services.router.budget_state import BudgetState, SpendingReader, SpendingState
 from services.router.snapshots import ServedSnapshots
 from services.router.state import State, state_of
 from services.router.translate_catalog import Described
@@ -134,14 +135,23 @@ class FreshCatalog:
 
 
 class FreshLearning:
-    """Shows the state that is served, beside what the database counts."""
+    """
+    Shows the state that is served, beside what the database counts.
+
+    spending   None: what was spent is not shown
+    """
 
     def __init__(
-        self, catalog: Catalog, posteriors: PosteriorReader, snapshots: ServedSnapshots
+        self,
+        catalog: Catalog,
+        posteriors: PosteriorReader,
+        snapshots: ServedSnapshots,
+        spending: SpendingReader | None = None,
     ) -> None:
         self._catalog = catalog
         self._posteriors = posteriors
         self._snapshots = snapshots
+        self._spending = spending
 
     async def state(self, name: str) -> State:
         """The state of a policy."""
@@ -151,11 +161,26 @@ class FreshLearning:
         # trust that the snapshot holds all.  The other way round a fold could end in between.
         pending = await asyncio.to_thread(self._posteriors.pending, policy_id)
         versions = await asyncio.to_thread(self._catalog.versions)
+        snapshot = self._snapshots.get(name)
         return state_of(
-            self._snapshots.get(name),
+            snapshot,
             learned_version=versions[policy_id].learned,
             pending=pending,
+            spending=await self._spent(snapshot.policy),
         )
+
+    async def budget(self, name: str) -> BudgetState | None:
+        """The budget of a policy with what was spent; None: it has none."""
+        held = await _looking_again(lambda: self._snapshots.get(name), self._snapshots)
+        if self._spending is None:
+            raise Unavailable("what was spent cannot be read here")
+        return (await self._spent(held.policy)).budget
+
+    async def _spent(self, policy: Policy) -> SpendingState:
+        if self._spending is None:
+            return SpendingState()
+        price = self._spending.price(policy)  # on the event loop, where decisions are made
+        return await asyncio.to_thread(self._spending.read, policy, price=price)
 
 
 async def _each(

@@ -101,7 +101,9 @@ def _add_services(
     feedback_pb2_grpc.add_FeedbackServicer_to_server(
         FeedbackServicer(parts.feedback, max_batch=most), server
     )
-    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogServicer(parts.catalog), server)
+    catalog_pb2_grpc.add_CatalogServicer_to_server(
+        CatalogServicer(parts.catalog, parts.learning), server
+    )
     learning_pb2_grpc.add_LearningServicer_to_server(LearningServicer(parts.learning), server)
     readiness = health.aio.HealthServicer()  # "" serves from here on: the process answers
     health_pb2_grpc.add_HealthServicer_to_server(readiness, server)

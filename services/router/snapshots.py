@@ -91,6 +91,10 @@ class ServedSnapshots:
             raise UnknownPolicy(name)
         return held.policy
 
+    def policies(self) -> list[Policy]:
+        """All that are in service."""
+        return [held.policy for held in self._held.values() if not held.policy.is_archived]
+
     # Keeping up
 
     @property

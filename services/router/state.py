@@ -4,11 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bandit.domain.arm import Arm
 from bandit.domain.objective import Objective
+from bandit.features.schema import FeatureSchema
 from bandit.kernels.scoring import score
+from bandit.learning.offline import of_schema
 from bandit.policies.estimates import estimates_from
 from bandit.policies.utility import TYPICAL_INPUT_TOKENS
 from bandit.routing.snapshot import LearnedCell, Snapshot
+from services.router.budget_state import SpendingState
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,12 +22,14 @@ class HeadState:
 
     mean, deviation   of the expected value in the objective's unit, at the context that is nothing
                       but the bias and at 500 input tokens
+    prior_strength    outcomes that the arm's offline prior counts as
     """
 
     objective: Objective
     learned: LearnedCell
     mean: float
     deviation: float
+    prior_strength: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,15 +40,19 @@ class State:
     learned_version   of the database
     pending           (decision, head) pairs not yet folded
     heads             per arm of the snapshot, per objective that the policy learns
+    spending          of the budget, and of exploring arms
     """
 
     snapshot: Snapshot
     learned_version: int
     pending: int
     heads: tuple[tuple[HeadState, ...], ...]
+    spending: SpendingState
 
 
-def state_of(snapshot: Snapshot, *, learned_version: int, pending: int) -> State:
+def state_of(
+    snapshot: Snapshot, *, learned_version: int, pending: int, spending: SpendingState
+) -> State:
     """The state that a snapshot serves."""
     bias_alone = np.zeros(snapshot.schema.features)
     bias_alone[-1] = 1.0
@@ -61,9 +71,15 @@ def state_of(snapshot: Snapshot, *, learned_version: int, pending: int) -> State
                 learned=snapshot.cells[arm.id, objective],
                 mean=float(mean[position, objective]),
                 deviation=float(deviation[position, objective]),
+                prior_strength=_strength(arm, objective, snapshot.schema),
             )
             for objective in settings.objectives
         )
         for position, arm in enumerate(snapshot.arms)
     )
-    return State(snapshot, learned_version, pending, heads)
+    return State(snapshot, learned_version, pending, heads, spending)
+
+
+def _strength(arm: Arm, objective: Objective, schema: FeatureSchema) -> float:
+    offline = of_schema(arm.offline.get(objective), schema)
+    return 0.0 if offline is None else offline.strength

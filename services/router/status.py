@@ -18,6 +18,7 @@ STATUS_BY_KIND: dict[type[errors.BanditError], StatusCode] = {
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.Conflict: StatusCode.ABORTED,
     errors.NoEligibleArm: StatusCode.FAILED_PRECONDITION,
+    errors.BudgetExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
 }
@@ -72,6 +73,9 @@ def _details(error: errors.BanditError) -> Iterable[Message]:
             yield _retry_after(FRESH_DECISION_RETRY_S)
         case errors.NoEligibleArm():
             yield _precondition(error)
+        case errors.BudgetExhausted():
+            yield _quota(error)
+            yield _retry_after(error.retry_after_s)
         case errors.TooLarge():
             limit = f"{error.actual} exceeds the limit of {error.limit}"
             violation_of_quota = details.QuotaFailure.Violation(
@@ -92,6 +96,20 @@ def _precondition(error: errors.NoEligibleArm) -> details.PreconditionFailure:
             failure.violations.add(type="NO_ELIGIBLE_ARM", description=rest)
             break
         failure.violations.add(type="NO_ELIGIBLE_ARM", subject=arm, description=removed_by)
+    return failure
+
+
+def _quota(error: errors.BudgetExhausted) -> details.QuotaFailure:
+    """What would have been needed, then one violation per removed arm, as far as they fit."""
+    failure = details.QuotaFailure()
+    needed = f"a call may cost {error.lacking_usd:.4g} USD"
+    failure.violations.add(subject="budget.limit_usd", description=needed)
+    for told, (arm, removed_by) in enumerate(error.removed.items()):
+        if failure.ByteSize() > _MOST_VIOLATION_BYTES:
+            rest = f"and {len(error.removed) - told} more"
+            failure.violations.add(description=rest)
+            break
+        failure.violations.add(subject=arm, description=removed_by)
     return failure
 
 

@@ -22,6 +22,11 @@ from bandit.wire import catalog_pb2, feedback_pb2, learning_pb2, router_pb2
 from services.router import translate_catalog as catalog
 from services.router.state import HeadState, State
 from services.router.status import status_of
+from services.router.translate_budget import (
+    budget_status_message,
+    charge_message,
+    trials_message,
+)
 from services.router.translate_fields import moment, moved, present, timestamp, uuid_of
 
 SOURCE_METADATA = "bandit-source"
@@ -58,11 +63,13 @@ def query(request: router_pb2.SelectRequest) -> Query:
         vector=np.array(request.vector.values, np.float64) if kind == "vector" else None,
         features=dict(request.features),
         tradeoff=_tradeoff(request),
+        preference_profile=_profile(request),
         allow_arms=allow_arms,
         deny_arms=deny_arms,
         max_cost_usd=present(request, "max_cost_usd"),
         max_latency_ms=present(request, "max_latency_ms"),
         min_quality=present(request, "min_quality"),
+        switch_cost_usd=dict(request.switch_cost_usd),
         input_tokens=present(request, "input_tokens"),
         max_output_tokens=present(request, "max_output_tokens"),
         decision_id=uuid_of("decision_id", request.decision_id) if request.decision_id else None,
@@ -134,6 +141,12 @@ def _tradeoff(request: router_pb2.SelectRequest) -> Tradeoff | None:
             return None
 
 
+def _profile(request: router_pb2.SelectRequest) -> str | None:
+    if request.WhichOneof("tradeoff") != "preference_profile":
+        return None
+    return checked_name("preference_profile", request.preference_profile)
+
+
 def preference(message: catalog_pb2.Preference) -> Preference:
     """The weights; errors lie under `preference`."""
     return Preference(quality=message.quality, cost=message.cost, latency=message.latency)
@@ -151,6 +164,7 @@ def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.
         ranked=[names[arm] for arm, kept in zip(arms, eligible, strict=True) if kept],
         policy_version=decision.policy_version,
         snapshot_version=decision.snapshot_version,
+        budget=charge_message(decision.charge),
     )
     if explain:
         response.candidates.extend(
@@ -260,6 +274,7 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
         snapshot_version=snapshot.learned_version,
         as_of=timestamp(snapshot.as_of),
         pending_outcomes=state.pending,
+        budget=budget_status_message(state.spending.budget),
     )
     for position, arm in enumerate(snapshot.arms):
         price = snapshot.prices[position]
@@ -268,11 +283,13 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
             status=catalog.ARM_STATUSES[arm.status],
             price=None if price is None else catalog.price_message(price),
             heads=[_head(head) for head in state.heads[position]],
+            exploring=trials_message(state.spending.trials.get(arm.id)),
         )
     return learning_pb2.GetStateResponse(state=message)
 
 
 def _head(head: HeadState) -> learning_pb2.HeadState:
+    alarmed_at = head.learned.alarmed_at
     return learning_pb2.HeadState(
         objective=catalog.OBJECTIVES[head.objective],
         observations=head.learned.observations,
@@ -281,6 +298,9 @@ def _head(head: HeadState) -> learning_pb2.HeadState:
         deviation=head.deviation,
         version=head.learned.version,
         fault=head.learned.fault,
+        prior_strength=head.prior_strength,
+        alarms=head.learned.alarms,
+        alarmed_at=None if alarmed_at is None else timestamp(alarmed_at),
     )
 
 

@@ -4,24 +4,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from bandit.domain.arm import Arm, ArmStatus, checked_name
 from bandit.domain.errors import InvalidInput
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import (
     Algorithm,
     ContextSettings,
     ContextSource,
     CostForm,
+    Detector,
+    DriftSettings,
     NamedFeature,
     Policy,
     PolicySettings,
     Range,
 )
-from bandit.domain.preference import Preference
+from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
 from bandit.policies.utility import normaliser_of
 from bandit.routing.catalog import NewArm
 from bandit.wire import catalog_pb2 as pb
+from services.router.translate_budget import budget_message
 from services.router.translate_fields import kind_of, moved, present, timestamp
 
 OBJECTIVES = {
@@ -42,6 +49,12 @@ _ALGORITHMS = {
     Algorithm.GREEDY: pb.ALGORITHM_GREEDY,
     Algorithm.EPSILON_GREEDY: pb.ALGORITHM_EPSILON_GREEDY,
     Algorithm.UNIFORM: pb.ALGORITHM_UNIFORM,
+}
+_DETECTORS = {
+    Detector.CUSUM: pb.DRIFT_DETECTOR_CUSUM,
+    Detector.PAGE_HINKLEY: pb.DRIFT_DETECTOR_PAGE_HINKLEY,
+    Detector.ADWIN: pb.DRIFT_DETECTOR_ADWIN,
+    Detector.OFF: pb.DRIFT_DETECTOR_OFF,
 }
 _COST_FORMS = {
     CostForm.LOG: pb.COST_FORM_LOG,
@@ -98,7 +111,27 @@ def new_arm(message: pb.Arm) -> NewArm:
             status=_arm_status("arm.status", message.status),
             price=price(message.price) if message.HasField("price") else None,
             context_window_tokens=present(message, "context_window_tokens"),
+            explore_limit_usd=present(message, "explore_limit_usd"),
+            offline=_offline(message.offline_prior),
         )
+
+
+def _offline(message: pb.OfflinePrior) -> dict[Objective, OfflinePrior]:
+    """The priors in the order given; the keeper says whether their sums can be."""
+    offline: dict[Objective, OfflinePrior] = {}
+    for position, head in enumerate(message.heads):
+        path = f"arm.offline_prior.heads[{position}]"
+        objective = kind_of(OBJECTIVES, head.objective, f"{path}.objective")
+        if objective in offline:
+            raise InvalidInput(f"{path}.objective", "each at most once")
+        with moved("offline", path):
+            offline[objective] = OfflinePrior(
+                rows=head.rows,
+                strength=head.strength,
+                schema_id=message.schema_id,
+                sums=np.array(head.sums, dtype="<f8").tobytes(),
+            )
+    return offline
 
 
 def status(request: pb.SetArmStatusRequest) -> ArmStatus:
@@ -134,7 +167,7 @@ def settings(message: pb.PolicySettings) -> PolicySettings:
     """A policy's settings, defaults filled in; errors lie under `settings`."""
     given: dict[str, Any] = {
         name: getattr(message, name)
-        for name in ("temperature", "alpha", "epsilon", "quality_prior_mean")
+        for name in ("temperature", "alpha", "epsilon", "quality_prior_mean", "explore_quota")
         if message.HasField(name)
     }
     if message.HasField("context"):
@@ -157,13 +190,52 @@ def settings(message: pb.PolicySettings) -> PolicySettings:
         given["algorithm"] = kind_of(_ALGORITHMS, message.algorithm, "settings.algorithm")
     if message.cost_form:
         given["cost_form"] = kind_of(_COST_FORMS, message.cost_form, "settings.cost_form")
+    if message.HasField("drift"):
+        given["drift"] = _drift(message.drift)
     if message.HasField("half_life_hours"):
         given["half_life_hours"] = {
             objective: hours
             for objective in Objective
             if (hours := present(message.half_life_hours, objective.label)) is not None
         }
+    if message.profiles:
+        given["profiles"] = {name: _profile(name, kept) for name, kept in message.profiles.items()}
+    if message.rules:
+        given["rules"] = tuple(
+            _rule(f"settings.rules[{position}]", rule)
+            for position, rule in enumerate(message.rules)
+        )
     return PolicySettings(**given)
+
+
+def _profile(name: str, message: pb.Tradeoff) -> Tradeoff:
+    path = f"settings.profiles[{name}]"
+    match message.WhichOneof("tradeoff"):
+        case "preference":
+            weights = message.preference
+            with moved("preference", f"{path}.preference"):
+                return Preference(weights.quality, weights.cost, weights.latency)
+        case "willingness_to_pay_usd":
+            with moved("willingness_to_pay_usd", f"{path}.willingness_to_pay_usd"):
+                return WillingnessToPay(usd=message.willingness_to_pay_usd)
+        case _:
+            raise InvalidInput(path, "must be a preference or a willingness to pay")
+
+
+def _rule(path: str, message: pb.LabelRule) -> LabelRule:
+    with moved("rule", path):
+        return LabelRule(message.label, message.value, tuple(message.arms))
+
+
+def _drift(message: pb.DriftSettings) -> DriftSettings:
+    given = {o.label: getattr(message, o.label) for o in Objective}
+    return DriftSettings(
+        **{
+            label: kind_of(_DETECTORS, number, f"settings.drift.{label}")
+            for label, number in given.items()
+            if number
+        }
+    )
 
 
 def _context(message: pb.ContextSettings) -> ContextSettings:
@@ -204,6 +276,7 @@ def policy_message(described: Described) -> pb.Policy:
         created_at=timestamp(policy.created_at),
         archived=policy.is_archived,
         arms=[_arm_message(arm, described.at) for arm in policy.arms],
+        budget=budget_message(policy.budget),
     )
 
 
@@ -223,7 +296,20 @@ def _arm_message(arm: Arm, at: datetime) -> pb.Arm:
         status=ARM_STATUSES[arm.status],
         price=None if price is None else price_message(price),
         context_window_tokens=arm.context_window_tokens,
+        offline_prior=_offline_message(arm) if arm.offline else None,
+        explore_limit_usd=arm.explore_limit_usd,
     )
+
+
+def _offline_message(arm: Arm) -> pb.OfflinePrior:
+    """What the priors count as; their sums are long, and never told."""
+    message = pb.OfflinePrior()
+    for objective, offline in arm.offline.items():
+        message.schema_id = offline.schema_id
+        message.heads.add(
+            objective=OBJECTIVES[objective], rows=offline.rows, strength=offline.strength
+        )
+    return message
 
 
 def _settings_message(described: Described) -> pb.PolicySettings:
@@ -237,16 +323,35 @@ def _settings_message(described: Described) -> pb.PolicySettings:
         epsilon=settings.epsilon,
         context=_context_message(settings.context),
         objectives=[OBJECTIVES[objective] for objective in settings.objectives],
-        default_preference=pb.Preference(
-            quality=settings.default_preference.quality,
-            cost=settings.default_preference.cost,
-            latency=settings.default_preference.latency,
-        ),
+        default_preference=_preference_message(settings.default_preference),
         cost_range_usd=_range_message(normaliser.cost_range),
         latency_range_ms=_range_message(normaliser.latency_range),
         cost_form=_COST_FORMS[settings.cost_form],
         half_life_hours=pb.HalfLife(**half_lives) if half_lives else None,
+        drift=pb.DriftSettings(
+            quality=_DETECTORS[settings.drift.quality],
+            cost=_DETECTORS[settings.drift.cost],
+            latency=_DETECTORS[settings.drift.latency],
+        ),
         quality_prior_mean=settings.quality_prior_mean,
+        profiles={name: _tradeoff_message(kept) for name, kept in settings.profiles.items()},
+        rules=[
+            pb.LabelRule(label=rule.label, value=rule.value, arms=rule.arms)
+            for rule in settings.rules
+        ],
+        explore_quota=settings.explore_quota,
+    )
+
+
+def _tradeoff_message(tradeoff: Tradeoff) -> pb.Tradeoff:
+    if isinstance(tradeoff, Preference):
+        return pb.Tradeoff(preference=_preference_message(tradeoff))
+    return pb.Tradeoff(willingness_to_pay_usd=tradeoff.usd)
+
+
+def _preference_message(preference: Preference) -> pb.Preference:
+    return pb.Preference(
+        quality=preference.quality, cost=preference.cost, latency=preference.latency
     )
 
 

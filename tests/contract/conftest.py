@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from bandit.domain.decision import Decision
 from bandit.domain.policy import Policy
+from bandit.routing.ledger import Ledger, LedgerReader
 from bandit.routing.ports import (
     Catalog,
     DecisionLog,
@@ -20,6 +21,7 @@ from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
 from bandit.store.postgres.learning import PostgresLearning
+from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.outcomes import PostgresOutcomeLog
 from bandit.store.postgres.posteriors import PostgresPosteriors
 from tests.builders import a_decision, a_policy, an_event
@@ -34,6 +36,8 @@ class Store:
     outcomes: OutcomeLog
     posteriors: PosteriorReader
     learning: LearningStore
+    ledger: Ledger
+    accounts: LedgerReader
 
     def with_policy(self, policy: Policy | None = None) -> Policy:
         policy = policy or a_policy()
@@ -48,7 +52,7 @@ class Store:
 
 def in_memory() -> Store:
     store = MemoryStore()
-    return Store(store, store, store, store, store)
+    return Store(store, store, store, store, store, store, store)
 
 
 @pytest_asyncio.fixture(params=["memory", "postgres"])
@@ -59,12 +63,15 @@ async def store(request) -> AsyncIterator[Store]:
     url = request.getfixturevalue("database_url")
     engine = make_engine(url)
     decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
+    ledger = PostgresLedger(engine)
     yield Store(
         PostgresCatalog(engine),
         decisions,
         outcomes,
         PostgresPosteriors(engine),
         PostgresLearning(engine),
+        ledger,
+        ledger,
     )
     await decisions.close()
     await outcomes.close()

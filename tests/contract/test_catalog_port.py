@@ -7,10 +7,11 @@ import pytest
 
 from bandit.domain.arm import ArmStatus
 from bandit.domain.errors import AlreadyExists, StalePolicy, UnknownPolicy
+from bandit.domain.objective import Objective
 from bandit.domain.policy import PolicySettings
 from bandit.domain.price import Price, PriceVersion
 from bandit.routing.ports import Versions
-from tests.builders import NOW, a_policy, an_arm, an_event
+from tests.builders import NOW, a_policy, an_arm, an_event, an_offline_prior
 
 
 def test_a_policy_comes_back_as_it_was_stored(store):
@@ -93,6 +94,20 @@ def test_a_price_set_again_for_the_same_moment_counts_as_set_last(store):
     stored = store.catalog.get(policy.name)
 
     assert stored.arms[0].prices[-1] == PriceVersion(later, Price(fee_usd=0.2))
+
+
+def test_priors_of_arms_are_kept_from_first_to_last(store):
+    first = {Objective.QUALITY: an_offline_prior(rows=50, strength=0.1 + 0.2)}
+    later = {Objective.LATENCY: an_offline_prior(), Objective.COST: an_offline_prior(rows=7)}
+    policy = store.with_policy(a_policy(arms=[an_arm("a", offline=first), an_arm("b")]))
+    grown = replace(policy, version=2, arms=(*policy.arms, an_arm("c", offline=later)))
+
+    store.catalog.replace(grown, an_event("add_arm"))
+    again = replace(grown, version=3, is_archived=True)
+    store.catalog.replace(again, an_event())
+
+    assert store.catalog.get(policy.name) == again
+    assert [arm.offline for arm in store.catalog.list()[0].arms] == [first, {}, later]
 
 
 @pytest.mark.parametrize("version", [1, 3])

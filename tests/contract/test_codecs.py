@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from bandit.domain.arm import LONGEST_NAME
+from bandit.domain.budget import (
+    LEAST_TARGET_USD,
+    LEAST_WINDOW_HOURS,
+    MOST_LIMIT_USD,
+    MOST_TARGET_USD,
+    MOST_WINDOW_HOURS,
+    Budget,
+    Charge,
+)
 from bandit.domain.errors import CorruptPosterior
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import (
     MOST_EXPLORATION,
@@ -22,15 +32,28 @@ from bandit.domain.policy import (
     ContextSettings,
     ContextSource,
     CostForm,
+    Detector,
+    DriftSettings,
     NamedFeature,
     PolicySettings,
     Range,
 )
-from bandit.domain.preference import Preference
+from bandit.domain.preference import LEAST_WORTH_USD, MOST_WORTH_USD, Preference, WillingnessToPay
 from bandit.learning.sums import Sums, packed_length
-from bandit.store.postgres.codecs import settings_from, settings_json, sums_bytes, sums_from
-from tests.builders import NOW
-from tests.contract.comparing import assert_same_sums
+from bandit.store.postgres.codecs import (
+    budget_from,
+    budget_json,
+    decision_from,
+    decision_row,
+    memory_bytes,
+    memory_from,
+    settings_from,
+    settings_json,
+    sums_bytes,
+    sums_from,
+)
+from tests.builders import NOW, a_decision, a_policy
+from tests.contract.comparing import assert_same_decision, assert_same_sums
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 not_negative = st.floats(0, allow_infinity=False)
@@ -64,6 +87,32 @@ preferences = (
     .filter(any)
     .map(lambda weights: Preference(*weights))
 )
+tradeoffs = preferences | st.floats(LEAST_WORTH_USD, MOST_WORTH_USD).map(WillingnessToPay)
+storable = st.characters(exclude_categories=["Cs"], exclude_characters=["\0"])
+windows = st.floats(LEAST_WINDOW_HOURS, MOST_WINDOW_HOURS)
+limits = st.none() | st.floats(0, MOST_LIMIT_USD, exclude_min=True)
+rules = st.builds(
+    LabelRule,
+    label=st.text(storable, min_size=1, max_size=256),
+    value=st.text(storable, max_size=256),
+    arms=st.lists(names, min_size=1, max_size=4, unique=True).map(tuple),
+)
+budgets = st.one_of(
+    st.builds(Budget, target_usd=st.floats(LEAST_TARGET_USD, MOST_TARGET_USD), limit_usd=limits),
+    st.builds(Budget, quality_floor=st.floats(0, 1), limit_usd=limits, window_hours=windows),
+    st.builds(Budget, limit_usd=st.integers(1, 10**12), window_hours=windows),
+)
+charges = st.none() | st.builds(
+    Charge,
+    epoch=st.integers(0, 2**62),
+    price=not_negative,
+    balance=finite,
+    utilisation=st.none() | not_negative,
+    overshoot_usd=st.none() | not_negative,
+    expected_usd=not_negative,
+    reserved_usd=st.none() | not_negative,
+    limit_name=st.none() | st.text(storable, min_size=1, max_size=50),
+)
 policy_settings = st.builds(
     PolicySettings,
     algorithm=st.sampled_from(Algorithm),
@@ -79,6 +128,9 @@ policy_settings = st.builds(
     quality_prior_mean=st.floats(0, MOST_OPTIMISM),
     unpriced_list_usd=st.none() | positive,
     half_life_hours=st.dictionaries(st.sampled_from(HEADS), positive),
+    profiles=st.dictionaries(names, tradeoffs, max_size=4),
+    rules=st.lists(rules, max_size=4).map(tuple),
+    drift=st.builds(DriftSettings, *[st.sampled_from(Detector)] * 3),
 )
 
 
@@ -114,6 +166,40 @@ def test_settings_of_another_release_can_be_read():
     del kept["alpha"], kept["half_life_hours"]
 
     assert settings_from(kept) == PolicySettings(temperature=0.7)
+
+
+@given(kept=budgets)
+def test_a_budget_survives_json(kept):
+    assert budget_from(json.loads(json.dumps(budget_json(kept)))) == kept
+
+
+def test_no_budget_survives_and_keys_of_a_later_release_are_passed_over():
+    kept = budget_json(Budget(target_usd=0.01)) | {"invented_later": {"x": 1}}
+
+    assert budget_from(kept) == Budget(target_usd=0.01)
+    assert budget_from(budget_json(None)) is None
+
+
+@given(charge=charges)
+def test_a_charge_survives_the_row_of_its_decision(charge):
+    decision = a_decision(a_policy(), charge=charge)
+    row = list(decision_row(decision))
+    row[21] = json.loads(row[21])  # as the driver gives it
+
+    again = decision_from(row)
+
+    assert_same_decision(again, decision)
+
+
+@given(memory=st.lists(st.floats(allow_nan=False)).map(tuple), data=st.data())
+def test_a_detectors_memory_survives_or_begins_anew(memory, data):
+    kept = memory_bytes(memory)
+    bit = data.draw(st.integers(0, 8 * len(kept) - 1))
+    flipped = bytearray(kept)
+    flipped[bit // 8] ^= 1 << bit % 8
+
+    assert memory_from(kept) == memory
+    assert memory_from(bytes(flipped)) == memory_from(b"") == ()
 
 
 @given(features=st.integers(1, 40), seed=st.integers(0, 100))

@@ -1,5 +1,6 @@
 """The ports `LearningStore`, `Fold` and `PosteriorReader`."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 
 from bandit.domain.errors import Conflict
 from bandit.domain.objective import Objective
+from bandit.domain.policy import Detector
+from bandit.learning.alarms import Alarm, Monitor
 from bandit.learning.sums import Sums, packed_length
 from bandit.routing.ports import StoredSums
-from tests.builders import NOW, an_outcome
+from tests.builders import NOW, an_event, an_outcome
 from tests.contract.comparing import assert_same_decision, assert_same_stored
 
 pytestmark = pytest.mark.asyncio
@@ -212,6 +215,68 @@ async def test_contributions_are_replaced_by_their_successors(store, policy):
         assert fold.contributions(keys[:2]) == {keys[0]: 1 / 3, keys[1]: 2.0}
         assert fold.contributions(keys[2:]) == {keys[2]: 0.7}
         assert fold.contributions([(second.id, COST)]) == {}
+
+
+async def test_sums_remember_how_often_they_were_discounted(store, policy):
+    cell = (policy.arms[0].id, QUALITY)
+    changed = replace(stored(), alarms=2, alarmed_at=NOW)
+    with store.learning.begin(policy.id) as fold:
+        write(fold, {cell: stored()})
+    with store.learning.begin(policy.id) as fold:
+        write(fold, {cell: replace(changed, version=2)})
+
+    with store.learning.begin(policy.id) as fold:
+        (held,) = fold.sums(SCHEMA, [cell]).values()
+    (read,) = store.posteriors.learned(policy.id, SCHEMA, known={})[1].values()
+    assert (held.alarms, held.alarmed_at) == (read.alarms, read.alarmed_at) == (2, NOW)
+
+
+async def test_a_watch_goes_on_where_it_stopped(store, policy):
+    cell, other = (policy.arms[0].id, QUALITY), (policy.arms[1].id, COST)
+    second = Monitor(LATER, Detector.ADWIN, NOW, (1 / 3, -2.5, 0.0), 3)
+    with store.learning.begin(policy.id) as fold:
+        fold.watch({cell: Monitor(NOW, Detector.CUSUM), other: Monitor(NOW, Detector.OFF)})
+    with store.learning.begin(policy.id) as fold:
+        fold.watch({cell: second})
+        fold.watch({})
+
+    with store.learning.begin(policy.id) as fold:
+        held = fold.monitors([cell, other, (policy.arms[0].id, COST)])
+    assert held == {cell: second, other: Monitor(NOW, Detector.OFF)}
+
+
+async def test_alarms_come_with_the_monitor_in_order_of_time(store, policy):
+    cell, other = (policy.arms[0].id, QUALITY), (policy.arms[0].id, COST)
+    elsewhere = store.with_policy()
+    later, earlier = Alarm(LATER, 0.5), Alarm(NOW, 0.02)
+    with store.learning.begin(policy.id) as fold:
+        fold.watch({cell: Monitor(LATER, Detector.CUSUM), other: Monitor(NOW, Detector.CUSUM)})
+        fold.raise_alarm(cell, later, an_event("drift_alarm"))
+    with store.learning.begin(policy.id) as fold:
+        fold.raise_alarm(cell, earlier, an_event("drift_alarm"))
+    with store.learning.begin(elsewhere.id) as fold:
+        fold.watch({cell: Monitor(NOW, Detector.CUSUM)})
+
+    with store.learning.begin(policy.id) as fold:
+        held = fold.monitors([cell, other])
+    with store.learning.begin(elsewhere.id) as fold:
+        (apart,) = fold.monitors([cell]).values()
+    assert held[cell].alarms == (earlier, later)
+    assert held[other].alarms == ()
+    assert apart.alarms == ()
+
+
+async def test_a_watch_that_fails_leaves_no_trace(store, policy):
+    cell = (policy.arms[0].id, QUALITY)
+
+    with pytest.raises(ZeroDivisionError), store.learning.begin(policy.id) as fold:  # noqa: PT012 - one transaction
+        fold.watch({cell: Monitor(NOW, Detector.CUSUM)})
+        fold.raise_alarm(cell, Alarm(NOW), an_event("drift_alarm"))
+        raise ZeroDivisionError
+
+    with store.learning.begin(policy.id) as fold:
+        assert fold.monitors([cell]) == {}
+        fold.raise_alarm(cell, Alarm(NOW), an_event("drift_alarm"))  # not there already
 
 
 async def test_a_second_learner_stands_by(store, policy):

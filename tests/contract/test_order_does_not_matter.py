@@ -18,6 +18,7 @@ from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
 from bandit.store.postgres.learning import PostgresLearning
+from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.outcomes import PostgresOutcomeLog
 from bandit.store.postgres.posteriors import PostgresPosteriors
 from tests.builders import A_CONTEXT, NOW, a_decision, a_policy, an_outcome
@@ -128,6 +129,8 @@ def test_in_postgres_any_order_gives_the_sums_of_memory(module_database_url, eng
             outcomes,
             PostgresPosteriors(engine),
             PostgresLearning(engine),
+            PostgresLedger(engine),
+            PostgresLedger(engine),
         )
         try:
             return await learned(store, values, rng, is_orderly=False)

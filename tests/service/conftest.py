@@ -32,12 +32,16 @@ def calls(stack: Stack) -> Iterator[Calls]:
 
 
 @pytest.fixture(scope="session")
-def other_worker(stack: Stack) -> Iterator[Calls]:
-    """Calls to a second router on the same database, which knows nothing of the first."""
-    with (
-        running_router(stack.database_url) as port,
-        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
+def other_target(stack: Stack) -> Iterator[str]:
+    """Where a second router listens on the same database, which knows nothing of the first."""
+    with running_router(stack.database_url) as port:
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def other_worker(other_target: str) -> Iterator[Calls]:
+    """Calls to the second router."""
+    with grpc.insecure_channel(other_target) as channel:
         yield Calls(channel)
 
 

@@ -1,7 +1,7 @@
 """Whatever is wrong with a change to the catalog, its owner is told what, and nothing changes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -9,17 +9,43 @@ import psycopg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from bandit.domain.policy import ContextSettings, ContextSource
+from bandit.features.schema import schema_of
+from bandit.learning.sums import packed_length
 from bandit.wire import catalog_pb2 as c
 from tests.service.calls import Calls
 from tests.service.refusals import LONG, MISSING, Case, World, assert_refused, refused
 
 YEAR_9999 = 253_402_214_400  # its last day
+TARGET = "budget.target_usd_per_decision"
 
 
 def create(arms: Any = (), name: str = "never", **settings: Any) -> Callable[[World], Any]:
+    settings.setdefault("context", c.ContextSettings(vector=c.VectorContext(length=3)))
     return lambda world: c.CreatePolicyRequest(
         name=name, arms=arms, settings=c.PolicySettings(**settings)
     )
+
+
+SCHEMA = schema_of(ContextSettings(source=ContextSource.VECTOR, vector_length=3))
+SUMS = packed_length(SCHEMA.features)
+
+
+def a_prior(
+    *objectives: int,
+    schema_id: str = SCHEMA.id,
+    strength: float = 20.0,
+    sums: Sequence[float] = (0.0,) * SUMS,
+) -> c.OfflinePrior:
+    heads = [
+        c.HeadPrior(objective=objective, rows=100, strength=strength, sums=sums)
+        for objective in objectives or (1,)
+    ]
+    return c.OfflinePrior(schema_id=schema_id, heads=heads)
+
+
+def budget(**fields: float) -> Callable[[World], Any]:
+    return lambda world: c.SetBudgetRequest(policy=world.policy, budget=c.Budget(**fields))
 
 
 CASES = [
@@ -45,6 +71,11 @@ CASES = [
     refused("hot", create(temperature=math.inf), "settings.temperature"),
     refused("epsilon over 1", create(epsilon=2), "settings.epsilon"),
     refused("unknown algorithm", create(algorithm=99), "settings.algorithm"),
+    refused(
+        "unknown detector",
+        create(drift=c.DriftSettings(cost=99)),
+        "settings.drift.cost",  # type: ignore[arg-type]
+    ),
     refused("unknown objective", create(objectives=[1, 0]), "settings.objectives[1]"),
     refused("no quality", create(objectives=[2]), "settings.objectives"),
     refused(
@@ -71,6 +102,80 @@ CASES = [
         "feature without spread",
         create(context=c.ContextSettings(features=[c.NamedFeature(name="age", deviation=0)])),
         "settings.context.features[0].deviation",
+    ),
+    refused(
+        "profile of nothing", create(profiles={"best": c.Tradeoff()}), "settings.profiles[best]"
+    ),
+    refused(
+        "profile without weight",
+        create(profiles={"best": c.Tradeoff(preference=c.Preference())}),
+        "settings.profiles[best].preference",
+    ),
+    refused(
+        "worthless profile",
+        create(profiles={"best": c.Tradeoff(willingness_to_pay_usd=math.nan)}),
+        "settings.profiles[best].willingness_to_pay_usd",
+    ),
+    refused(
+        "rule for nobody",
+        create(arms=[c.Arm(name="a")], rules=[c.LabelRule(label="pii", value="yes")]),
+        "settings.rules[0].arms",
+    ),
+    refused(
+        "rule for an unknown arm",
+        create(
+            arms=[c.Arm(name="a")],
+            rules=[c.LabelRule(label="pii", arms=["a"]), c.LabelRule(label="pii", arms=["a", "b"])],
+        ),
+        "settings.rules[1].arms[1]",
+    ),
+    refused(
+        "new rule for an unknown arm",
+        lambda w: c.UpdatePolicyRequest(
+            policy=w.policy,
+            settings=c.PolicySettings(
+                context=c.ContextSettings(vector=c.VectorContext(length=3)),
+                rules=[c.LabelRule(label="pii", arms=["zzz"])],
+            ),
+        ),
+        "settings.rules[0].arms[0]",
+    ),
+    refused(
+        "prior of another schema",
+        create(arms=[c.Arm(name="a", offline_prior=a_prior(schema_id="another"))]),
+        "arms[0].offline_prior.schema_id",
+    ),
+    refused(
+        "prior twice",
+        create(arms=[c.Arm(name="a", offline_prior=a_prior(1, 1))]),
+        "arms[0].offline_prior.heads[1].objective",
+    ),
+    refused(
+        "prior of nothing",
+        create(arms=[c.Arm(name="a", offline_prior=a_prior(0))]),
+        "arms[0].offline_prior.heads[0].objective",
+    ),
+    refused(
+        "overbearing prior",
+        lambda w: c.AddArmRequest(
+            policy=w.policy, arm=c.Arm(name="new", offline_prior=a_prior(1, strength=51))
+        ),
+        "arm.offline_prior.heads[0].strength",
+    ),
+    refused(
+        "prior without sums",
+        lambda w: c.AddArmRequest(
+            policy=w.policy, arm=c.Arm(name="new", offline_prior=a_prior(1, sums=[]))
+        ),
+        "arm.offline_prior.heads[0].sums",
+    ),
+    refused(
+        "NaN prior",
+        lambda w: c.AddArmRequest(
+            policy=w.policy,
+            arm=c.Arm(name="new", offline_prior=a_prior(1, sums=[math.nan] * SUMS)),
+        ),
+        "arm.offline_prior.heads[0].sums",
     ),
     refused("short key", lambda w: c.CreatePolicyRequest(name="never", key=b"short"), "key"),
     Case(
@@ -103,6 +208,47 @@ CASES = [
         lambda w: c.SetArmStatusRequest(policy=w.policy, arm="a", status=c.ARM_STATUS_RETIRED),
         "status",
     ),
+    refused("too many trials", create(explore_quota=10_001), "settings.explore_quota"),
+    refused("fewer than no trials", create(explore_quota=-1), "settings.explore_quota"),
+    refused(
+        "trials that may cost nothing",
+        lambda w: c.AddArmRequest(policy=w.policy, arm=c.Arm(name="new", explore_limit_usd=0)),
+        "arm.explore_limit_usd",
+    ),
+    refused(
+        "trials that would earn",
+        lambda w: c.UpdateArmRequest(policy=w.policy, arm="a", explore_limit_usd=-1),
+        "explore_limit_usd",
+    ),
+    refused("budget of nothing", budget(), "budget"),
+    refused("budget of no number", budget(target_usd_per_decision=math.nan), TARGET),
+    refused("negative target", budget(target_usd_per_decision=-0.1), TARGET),
+    refused(
+        "two aims",
+        budget(target_usd_per_decision=1.0, quality_floor=0.5),
+        "budget.quality_floor",
+    ),
+    refused("floor above the ceiling", budget(quality_floor=1.1), "budget.quality_floor"),
+    refused("limit of nothing", budget(limit_usd=0.0), "budget.limit_usd"),
+    refused("window shut", budget(limit_usd=1.0, window_hours=0.0), "budget.window_hours"),
+    refused(
+        "budget where cost is not learned",
+        lambda w: c.SetBudgetRequest(policy=w.plain, budget=c.Budget(limit_usd=1.0)),
+        "budget",
+    ),
+    Case(
+        "budget of an unknown policy",
+        lambda w: c.SetBudgetRequest(policy="nobody"),
+        MISSING,
+        "UNKNOWN_POLICY",
+    ),
+    Case(
+        "budget of an unknown policy asked for",
+        lambda w: c.GetBudgetRequest(policy="nobody"),
+        MISSING,
+        "UNKNOWN_POLICY",
+    ),
+    refused("budget of nobody", lambda w: c.GetBudgetRequest(), "policy"),
     refused("no price", lambda w: c.SetPriceRequest(policy=w.policy, arm="a"), "price"),
     refused(
         "price in the past",

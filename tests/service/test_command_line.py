@@ -9,11 +9,15 @@ import sys
 import threading
 import time
 from itertools import count
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from services.cli.main import run
 from services.supervisor import Stack
+from tests.service.calls import eventually
 
 PROGRAM = [sys.executable, "-c", "from services.cli.main import main; main()"]
 
@@ -85,6 +89,115 @@ def test_a_policy_is_made_shown_changed_and_archived(shell: Shell):
     shell.text("policy", "archive", "made")
     assert "made" not in [found["name"] for found in shell.json("policy", "list")]
     assert "made" in [found["name"] for found in shell.json("policy", "list", "--archived")]
+
+
+def test_profiles_and_rules_are_made_used_and_taken_away(shell: Shell):
+    made = shell.json(
+        *("policy", "create", "ruled", "--no-text", "--arm", "a=1,2", "--arm", "b"),
+        *("--profile", "best=quality=1", "--profile", "value=0.02", "--rule", "pii=yes:a"),
+    )
+    assert made["settings"]["profiles"]["value"] == {"usd": 0.02}
+    assert made["settings"]["rules"] == [{"label": "pii", "value": "yes", "arms": ["a"]}]
+    shown = shell.text("policy", "get", "ruled")
+    assert "value: a unit of quality is worth 0.02 USD" in shown
+    assert "pii=yes: only a" in shown
+
+    chosen = shell.json(
+        *("select", "ruled", "--profile", "best", "--label", "pii=yes", "--explain"),
+        *("--switch-cost", "a=0.5"),
+    )
+    assert chosen["arm"] == "a"
+    assert [one["removed_by"] for one in chosen["candidates"]] == ["", "label_rule"]
+
+    changed = shell.json("policy", "update", "ruled", "--profile", "value=", "--rule", "pii=yes:b")
+    assert list(changed["settings"]["profiles"]) == ["best"]
+    assert changed["settings"]["rules"] == [{"label": "pii", "value": "yes", "arms": ["b"]}]
+    shell.text("policy", "update", "ruled", "--rule", "pii=yes:c", code=2)
+    assert "settings.rules[0].arms[0]" in shell.error
+
+
+def test_recorded_outcomes_of_a_model_are_the_prior_of_its_arm(shell: Shell, tmp_path: Path):
+    path = tmp_path / "outcomes.parquet"
+    rows = [
+        {
+            "query_id": f"q{number}",
+            "query": "what is this?",
+            "model": model,
+            "score": score,
+            "cost_usd": 0.002,
+        }
+        for number in range(30)
+        for model, score in (("good", 0.8), ("bad", 0.2))
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+    made = shell.json(
+        *("policy", "create", "known", "--arm", "bad=1,2", "--arm", "fresh=1,2"),
+        *("--prior-from", str(path), "--prior-strength", "10"),
+    )
+    shell.text("arm", "add", "known", "good", "--price", "1,2", "--prior-from", str(path))
+
+    assert made["arms"][0]["offline"]["quality"]["rows"] == 30
+    assert "sums" not in made["arms"][0]["offline"]["quality"]
+    assert made["arms"][1]["offline"] == {}
+    assert "quality 10 of 30, cost 10 of 30" in shell.text("policy", "get", "known")
+    state = eventually(
+        lambda: {arm["arm"]: arm["heads"] for arm in shell.json("state", "known")["arms"]},
+        lambda arms: "good" in arms,
+    )
+    assert [head["prior_strength"] for head in state["bad"]] == [10, 10, 0]
+    assert [head["prior_strength"] for head in state["fresh"]] == [0, 0, 0]
+    assert [head["weight"] for head in state["good"]] == [0, 0, 0]
+    quality = {arm: heads[0]["mean"] for arm, heads in state.items()}
+    assert quality["fresh"] == pytest.approx(0.9)
+    assert quality["bad"] < 0.65 < 0.78 < quality["good"] < 0.9
+    shell.text("arm", "add", "known", "nobody", "--prior-from", str(path), code=2)
+    assert "--prior-from: outcomes.parquet has no model" in shell.error
+    shell.text("arm", "add", "known", "x", "--prior-from", str(tmp_path / "none"), code=2)
+    assert "--prior-from: there is no file" in shell.error
+
+
+def test_a_budget_is_set_spent_shown_and_cleared(shell: Shell, policy: str):
+    made = shell.json("budget", "set", policy, "--target-usd", "0.0005", "--limit", "25")
+    assert (made["budget"]["target_usd"], made["budget"]["limit_usd"]) == (0.0005, 25.0)
+    decision = shell.json("select", policy)
+    assert decision["budget"]["expected_usd"] > 0
+    assert "budget     price " in shell.text("select", policy, "--explain")
+    status = eventually(
+        lambda: shell.json("budget", "show", policy), lambda status: status["decisions"] == 2
+    )
+    assert status["utilisation"] == pytest.approx(status["spent_usd"] / 0.001)
+    assert 0 < status["window"]["taken_usd"] < 25
+    facts = ["0.0005 USD per decision aimed at, at most 25 USD in 24 hours", "for 2 decisions"]
+    facts += ["utilisation", "overshoot", "of 25 USD taken since"]
+    for command in (("budget", "show"), ("policy", "get"), ("state",)):
+        shown = shell.text(*command, policy)
+        assert [shown.count(fact) for fact in facts] == [1] * len(facts)
+    first, _ = shell.text("tail", policy, "--no-follow", "--json").splitlines()
+    assert json.loads(first)["budget"] == decision["budget"]
+    assert "budget: price " in shell.text("tail", policy, "--no-follow")
+
+    shell.text("budget", "clear", policy)
+    assert "has no budget" in shell.text("budget", "show", policy)
+    assert shell.json("select", policy)["budget"] is None
+
+
+def test_trials_of_a_new_arm_are_limited_and_shown(shell: Shell, policy: str):
+    changed = shell.json("policy", "update", policy, "--explore-quota", "7")
+    shell.text("arm", "add", policy, "new", "--price", "1,2", "--explore-limit", "0.5")
+
+    arms = eventually(
+        lambda: {arm["arm"]: arm["exploring"] for arm in shell.json("state", policy)["arms"]},
+        lambda arms: arms["new"]["taken"] > 0,
+    )
+
+    assert changed["settings"]["explore_quota"] == 7
+    assert (arms["new"]["quota"], arms["new"]["limit_usd"]) == (7, 0.5)
+    assert arms["small"] is None
+    for command in (("policy", "get"), ("state",)):
+        assert re.search(r"trials +new \d of 7 taken, .* of 0.5 USD", shell.text(*command, policy))
+    changed = shell.json("arm", "update", policy, "new", "--explore-limit", "2")
+    assert [arm["explore_limit_usd"] for arm in changed["arms"]] == [None, None, 2]
 
 
 def test_the_cost_range_stays_when_other_settings_and_prices_change(shell: Shell, policy: str):

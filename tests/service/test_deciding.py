@@ -93,6 +93,47 @@ def test_a_preview_shows_what_an_id_would_draw_and_records_nothing(
     assert not made.replayed
 
 
+def test_profiles_and_rules_of_a_policy_decide_its_requests(
+    calls: Calls, new_policy: Callable[..., str]
+) -> None:
+    policy = new_policy(
+        profiles={"value": c.Tradeoff(willingness_to_pay_usd=0.02)},
+        rules=[c.LabelRule(label="pii", value="yes", arms=["b"])],
+    )
+
+    kept = calls.select(policy, labels={"pii": "yes"}, preference_profile="value", explain=True)
+    calls.catalog.RemoveArm(c.RemoveArmRequest(policy=policy, arm="b"))
+
+    assert (kept.arm, kept.propensity) == ("b", 1.0)
+    assert [candidate.removed_by for candidate in kept.candidates] == ["", "label_rule"]
+    best = kept.candidates[0]
+    predicted = best.predicted
+    value = predicted.quality.mean - predicted.cost_usd.mean / 0.02
+    assert best.utility == pytest.approx(value)
+
+    def refusal() -> str:
+        with pytest.raises(grpc.RpcError) as error:
+            calls.select(policy, labels={"pii": "yes"})
+        _, details = error_of(error.value)
+        return str(details["ErrorInfo"].reason)
+
+    eventually(refusal, lambda reason: reason == "NO_ELIGIBLE_ARM")
+    assert calls.select(policy, labels={"pii": "no"}).arm == "a"
+
+
+def test_a_switch_cost_is_in_the_utility_and_not_in_the_prediction(
+    calls: Calls, policy: str
+) -> None:
+    chosen = calls.select(
+        policy, explain=True, willingness_to_pay_usd=0.1, switch_cost_usd={"a": 0.5}
+    )
+
+    utility = {candidate.arm: candidate.utility for candidate in chosen.candidates}
+    cost = {candidate.arm: candidate.predicted.cost_usd.mean for candidate in chosen.candidates}
+    assert utility["a"] == pytest.approx(utility["b"] - 0.5 / 0.1)
+    assert cost["a"] == cost["b"]
+
+
 def test_a_text_policy_reads_the_text(calls: Calls, new_policy: Callable[..., str]) -> None:
     policy = new_policy(context=c.ContextSettings(text=c.TextContext()))
 

@@ -20,6 +20,7 @@ from bandit.domain.errors import (
 from bandit.domain.outcome import Report
 from bandit.domain.policy import Policy, PolicyId
 from bandit.domain.query import Query
+from bandit.routing.budgets import Budgets
 from bandit.routing.feedback import Feedback
 from bandit.routing.ports import Versions
 from bandit.routing.router import Router
@@ -85,7 +86,15 @@ async def world() -> World:
     store.create(policy, an_event())
     snapshots = ServedSnapshots(store, store, clock=lambda: NOW, poll_interval_s=3600.0)
     assert await snapshots.refresh()
-    router = Router(snapshots, store, NoEncoder(), clock=lambda: NOW, new_id=a_uuid7)
+    router = Router(
+        snapshots,
+        store,
+        NoEncoder(),
+        store,
+        budgets=Budgets(),
+        clock=lambda: NOW,
+        new_id=a_uuid7,
+    )
     feedback = Feedback(snapshots, store, store, clock=lambda: NOW)
     return World(
         store,

@@ -2,9 +2,11 @@
 
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from threading import Event
 from typing import Any
+
+from structlog.testing import capture_logs
 
 from bandit.domain.errors import Unavailable
 from bandit.domain.policy import Policy, PolicyId
@@ -47,12 +49,15 @@ class WatchedStore(MemoryStore):
             yield fold
 
 
-def run(store: WatchedStore, *, interval_s: float = 0.0) -> None:
+def run(
+    store: WatchedStore, *, interval_s: float = 0.0, now: datetime = NOW + timedelta(days=365)
+) -> None:
     learner = Learner(
         store,
         store,
         make_partitions=lambda _: 0,
-        clock=lambda: datetime.now(UTC).replace(year=NOW.year + 1),
+        graduate=lambda policy, at: [],
+        clock=lambda: now,
         interval_s=interval_s,
     )
     learner.run(store.stopping)
@@ -88,3 +93,25 @@ def test_a_database_that_was_away_is_learned_from_when_it_is_back() -> None:
     run(store)
 
     assert store.pending(policy.id) == 0
+
+
+def test_an_alarm_is_told_once_as_a_warning() -> None:
+    store = WatchedStore()
+    policy = store.with_due(60)
+    run(store, now=NOW + timedelta(hours=1))
+    worse = [a_decision(policy, at=NOW + timedelta(hours=1)) for _ in range(5)]
+    store.record_now(worse)
+    store.append_now(policy.id, [an_outcome(decision, value=0.0) for decision in worse])
+    store.stopping.clear()
+
+    with capture_logs() as logs:
+        run(store)
+    store.append_now(policy.id, [an_outcome(decision, value=0.1, sequence=1) for decision in worse])
+    store.stopping.clear()
+    with capture_logs() as later:
+        run(store)
+
+    (warning,) = [entry for entry in logs if entry["log_level"] == "warning"]
+    assert warning["arm"] == policy.arms[0].name
+    assert (warning["objective"], warning["direction"]) == ("quality", "down")
+    assert not [entry for entry in later if entry["log_level"] == "warning"]

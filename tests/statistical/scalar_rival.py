@@ -64,6 +64,9 @@ class ScalarRewardRouter:
             (self.sums[arm],) = folded([self.sums[arm]], [evidence])
             self.posteriors[arm] = posterior_from(self.sums[arm], self.prior)
 
+    def begin_measuring(self):
+        """It keeps no account."""
+
     def _context(self, ask):
         context = self.contexts[ask.row].astype(np.float64)
         return np.concatenate([context[:-1], [ask.tradeoff.cost, 1.0]])

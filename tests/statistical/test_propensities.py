@@ -60,7 +60,7 @@ def learned_snapshot(settings):
 def decided(snapshot, vector, *, id_):
     query = Query(policy="p", vector=vector)
     [context] = contexts_of(snapshot.schema, [query], encoder=None)
-    return decide(snapshot, query, context, decision_id=id_, at=NOW)
+    return decide(snapshot, query, context, decision_id=id_, at=NOW).decision
 
 
 def propensities_of(snapshot, decision):

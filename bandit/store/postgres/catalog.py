@@ -5,17 +5,27 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, insert, select, text, true, update
+from sqlalchemy import ColumnElement, Connection, Engine, insert, null, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from bandit.domain.arm import Arm, ArmId, ArmStatus
 from bandit.domain.errors import AlreadyExists, StalePolicy, UnknownPolicy
+from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import Policy, PolicyId
 from bandit.domain.price import Price, PriceVersion
 from bandit.features.schema import schema_of
 from bandit.routing.ports import PolicyEvent, Versions
 from bandit.store.postgres import schema
-from bandit.store.postgres.codecs import settings_from, settings_json, utc
+from bandit.store.postgres.codecs import (
+    budget_from,
+    budget_json,
+    prior_bytes,
+    prior_sums,
+    settings_from,
+    settings_json,
+    utc,
+)
 from bandit.store.postgres.engine import transaction
 
 
@@ -91,6 +101,8 @@ def _changeable(policy: Policy) -> dict[str, Any]:
         "schema_id": schema_of(policy.settings.context).id,
         "version": policy.version,
         "is_archived": policy.is_archived,
+        "budget": null() if policy.budget is None else budget_json(policy.budget),
+        "budget_epoch": policy.budget_epoch,
     }
 
 
@@ -104,6 +116,7 @@ def _write_parts(connection: Connection, policy: Policy, event: PolicyEvent) -> 
             "name": arm.name,
             "status": arm.status.value,
             "context_window_tokens": arm.context_window_tokens,
+            "explore_limit_usd": arm.explore_limit_usd,
         }
         for position, arm in enumerate(policy.arms)
     ]
@@ -130,16 +143,46 @@ def _write_parts(connection: Connection, policy: Policy, event: PolicyEvent) -> 
             connection.execute(
                 statement.on_conflict_do_update(constraint=table.primary_key, set_=renewed), rows
             )
+    _write_priors(connection, policy)
+    log_event(connection, policy.id, event)
+    notify(connection, policy.id)
+
+
+def log_event(connection: Connection, policy_id: PolicyId, event: PolicyEvent) -> None:
+    """Append one change to a policy's events."""
     connection.execute(
         insert(schema.policy_event).values(
-            policy_id=policy.id,
+            policy_id=policy_id,
             at=event.at,
             who=event.who,
             kind=event.kind,
             detail=dict(event.detail),
         )
     )
-    notify(connection, policy.id)
+
+
+def _write_priors(connection: Connection, policy: Policy) -> None:
+    """Those of arms that have none stored: they never change, and are long."""
+    if not any(arm.offline for arm in policy.arms):
+        return
+    query = select(schema.arm_prior.c.arm_id).where(schema.arm_prior.c.policy_id == policy.id)
+    stored = set(connection.execute(query).scalars())
+    rows = [
+        {
+            "policy_id": policy.id,
+            "arm_id": arm.id,
+            "head": int(objective),
+            "schema_id": offline.schema_id,
+            "rows": offline.rows,
+            "strength": offline.strength,
+            "sums": prior_bytes(offline.sums),
+        }
+        for arm in policy.arms
+        if arm.id not in stored
+        for objective, offline in arm.offline.items()
+    ]
+    if rows:
+        connection.execute(insert(schema.arm_prior), rows)
 
 
 def _read(connection: Connection, where: ColumnElement[bool]) -> list[Policy]:
@@ -156,6 +199,18 @@ def _read(connection: Connection, where: ColumnElement[bool]) -> list[Policy]:
     ):
         price = Price(row.input_usd_per_million, row.output_usd_per_million, row.fee_usd)
         prices[row.arm_id].append(PriceVersion(utc(row.valid_from), price))
+    priors: defaultdict[UUID, dict[Objective, OfflinePrior]] = defaultdict(dict)
+    for row in connection.execute(
+        select(schema.arm_prior)
+        .where(schema.arm_prior.c.policy_id.in_(ids))
+        .order_by(schema.arm_prior.c.head)
+    ):
+        priors[row.arm_id][Objective(row.head)] = OfflinePrior(
+            rows=row.rows,
+            strength=row.strength,
+            schema_id=row.schema_id,
+            sums=prior_sums(bytes(row.sums)),
+        )
     arms: defaultdict[UUID, list[Arm]] = defaultdict(list)
     for row in connection.execute(
         select(schema.arm).where(schema.arm.c.policy_id.in_(ids)).order_by(schema.arm.c.position)
@@ -167,6 +222,8 @@ def _read(connection: Connection, where: ColumnElement[bool]) -> list[Policy]:
                 status=ArmStatus(row.status),
                 prices=tuple(prices[row.id]),
                 context_window_tokens=row.context_window_tokens,
+                offline=priors.get(row.id, {}),
+                explore_limit_usd=row.explore_limit_usd,
             )
         )
     return [
@@ -179,6 +236,8 @@ def _read(connection: Connection, where: ColumnElement[bool]) -> list[Policy]:
             version=row.version,
             arms=tuple(arms[row.id]),
             is_archived=row.is_archived,
+            budget=budget_from(row.budget),
+            budget_epoch=row.budget_epoch,
         )
         for row in rows
     ]

@@ -4,7 +4,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,14 +12,18 @@ from uuid import UUID
 import numpy as np
 
 from bandit.domain.arm import ArmId
+from bandit.domain.budget import Budget, Charge
 from bandit.domain.decision import CANDIDATE, Decision, DecisionId, day_of
 from bandit.domain.errors import CorruptPosterior
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import Objective
 from bandit.domain.policy import (
     Algorithm,
     ContextSettings,
     ContextSource,
     CostForm,
+    Detector,
+    DriftSettings,
     NamedFeature,
     PolicyId,
     PolicySettings,
@@ -53,6 +57,10 @@ def settings_json(settings: PolicySettings) -> dict[str, Any]:
         "quality_prior_mean": settings.quality_prior_mean,
         "unpriced_list_usd": settings.unpriced_list_usd,
         "half_life_hours": {o.label: hours for o, hours in settings.half_life_hours.items()},
+        "drift": {o.label: settings.drift.of(o).value for o in Objective},
+        "explore_quota": settings.explore_quota,
+        "profiles": {name: asdict(tradeoff) for name, tradeoff in settings.profiles.items()},
+        "rules": [asdict(rule) for rule in settings.rules],
     }
 
 
@@ -68,6 +76,12 @@ def settings_from(kept: Mapping[str, Any]) -> PolicySettings:
         for name in ("temperature", "alpha", "epsilon", "quality_prior_mean")
         if name in kept
     }
+    if "drift" in kept:
+        made["drift"] = DriftSettings(
+            **{label: Detector(detector) for label, detector in kept["drift"].items()}
+        )
+    if "explore_quota" in kept:
+        made["explore_quota"] = int(kept["explore_quota"])
     if "algorithm" in kept:
         made["algorithm"] = Algorithm(kept["algorithm"])
     if "cost_form" in kept:
@@ -77,9 +91,17 @@ def settings_from(kept: Mapping[str, Any]) -> PolicySettings:
     if "objectives" in kept:
         made["objectives"] = tuple(_objective(label) for label in kept["objectives"])
     if "default_preference" in kept:
-        weights = kept["default_preference"]
-        made["default_preference"] = _preference(
-            *(float(weights[name]) for name in ("quality", "cost", "latency"))
+        made["default_preference"] = _preference_from(kept["default_preference"])
+    if "profiles" in kept:
+        made["profiles"] = {
+            name: WillingnessToPay(float(tradeoff["usd"]))
+            if "usd" in tradeoff
+            else _preference_from(tradeoff)
+            for name, tradeoff in kept["profiles"].items()
+        }
+    if "rules" in kept:
+        made["rules"] = tuple(
+            LabelRule(rule["label"], rule["value"], tuple(rule["arms"])) for rule in kept["rules"]
         )
     if kept.get("unpriced_list_usd") is not None:
         made["unpriced_list_usd"] = float(kept["unpriced_list_usd"])
@@ -115,6 +137,10 @@ def _range_from(kept: Mapping[str, Any]) -> Range:
 
 def _objective(label: str) -> Objective:
     return Objective[label.upper()]
+
+
+def _preference_from(kept: Mapping[str, Any]) -> Preference:
+    return _preference(*(float(kept[name]) for name in ("quality", "cost", "latency")))
 
 
 def _preference(quality: float, cost: float, latency: float) -> Preference:
@@ -162,6 +188,7 @@ def decision_row(decision: Decision) -> tuple[Any, ...]:
         decision.snapshot_version,
         decision.candidates.tobytes(),
         json.dumps(dict(decision.labels)),
+        *_charge_values(decision.charge),
     )
 
 
@@ -190,7 +217,41 @@ def decision_from(row: Sequence[Any]) -> Decision:
         snapshot_version=snapshot_version,
         candidates=np.frombuffer(candidates, dtype=CANDIDATE),
         labels=row[21],
+        charge=None if row[22] is None else Charge(*row[22:30]),
     )
+
+
+def _charge_values(charge: Charge | None) -> tuple[Any, ...]:
+    if charge is None:
+        return (None,) * len(fields(Charge))
+    amounts = (
+        charge.price,
+        charge.balance,
+        charge.utilisation,
+        charge.overshoot_usd,
+        charge.expected_usd,
+        charge.reserved_usd,
+    )
+    plain = (None if amount is None else float(amount) for amount in amounts)
+    return (charge.epoch, *plain, charge.limit_name)
+
+
+def budget_json(budget: Budget | None) -> dict[str, Any] | None:
+    """What is kept of a budget in `policy.budget`."""
+    return None if budget is None else asdict(budget)
+
+
+def budget_from(kept: Mapping[str, Any] | None) -> Budget | None:
+    """The budget in `policy.budget`; keys of a later release are passed over."""
+    if kept is None:
+        return None
+    known = {field.name for field in fields(Budget)}
+    made: dict[str, Any] = {
+        name: None if value is None else float(value)
+        for name, value in kept.items()
+        if name in known
+    }
+    return Budget(**made)
 
 
 def sums_bytes(sums: Sums) -> bytes:
@@ -215,6 +276,35 @@ def sums_from(kept: bytes, *, epoch: datetime) -> Sums:
     if features < 1 or packed_length(features) != len(numbers):
         raise CorruptPosterior(f"the stored sums have an impossible length: {len(numbers)}")
     return Sums(values=numbers, features=features, epoch=utc(epoch))
+
+
+def memory_bytes(memory: Sequence[float]) -> bytes:
+    """What a detector of change keeps, in the format of `sums_bytes`."""
+    values = np.array(memory, dtype="<f8").tobytes()
+    return _FORMAT + zlib.crc32(_FORMAT + values).to_bytes(4, "little") + values
+
+
+def memory_from(kept: bytes) -> tuple[float, ...]:
+    """What `memory_bytes` wrote; (), a new beginning, where it is not that."""
+    written, values = kept[1:_HEADER], kept[_HEADER:]
+    if kept[:1] != _FORMAT or zlib.crc32(_FORMAT + values).to_bytes(4, "little") != written:
+        return ()
+    return tuple(np.frombuffer(values, dtype="<f8").tolist())
+
+
+def prior_bytes(sums: bytes) -> bytes:
+    """The sums of an offline prior, in the format of `sums_bytes`."""
+    return _FORMAT + zlib.crc32(_FORMAT + sums).to_bytes(4, "little") + sums
+
+
+def prior_sums(kept: bytes) -> bytes:
+    """
+    The sums in `prior_bytes`; empty where they are not what was written.
+
+    An arm whose prior has no sums says so in its learned state; its policy is served all the same.
+    """
+    sums = kept[_HEADER:]
+    return sums if kept == prior_bytes(sums) else b""
 
 
 def utc(moment: datetime) -> datetime:

@@ -10,6 +10,7 @@ from psycopg import sql
 from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
 from bandit.domain.errors import InvalidInput
 from bandit.domain.policy import PolicyId
+from bandit.routing.ledger import SETTLE_AFTER
 from bandit.store.postgres import schema
 from bandit.store.postgres.codecs import decision_from, decision_row
 from bandit.store.postgres.group_commit import GroupCommit
@@ -20,15 +21,30 @@ _KEY = (schema.decision.c.policy_id, schema.decision.c.day, schema.decision.c.id
 
 # A day without a partition would fail the whole group: its rows are left out, and not found below.
 # The rows come sorted by key, so that two groups wait for each other in one direction only.
+# What a decision may cost is held of its limit in the same statement: never one without the other.
 _INSERT = sql.SQL(
     """
-    insert into decision ({columns})
-    select {columns} from {rows}
-    where to_regclass('decision_p' || to_char(day, 'YYYYMMDD')) is not null
-    on conflict do nothing
-    returning policy_id, id
+    with stored as (
+        insert into decision ({columns})
+        select {columns} from {rows}
+        where to_regclass('decision_p' || to_char(day, 'YYYYMMDD')) is not null
+        on conflict do nothing
+        returning policy_id, id, at, budget_epoch, budget_limit_name, budget_reserved_usd,
+                  budget_expected_usd
+    ), held as (
+        insert into reservation
+            (policy_id, decision_id, epoch, name, reserved_usd, expected_usd, expires_at)
+        select policy_id, id, budget_epoch, budget_limit_name, budget_reserved_usd,
+               budget_expected_usd, at + {settle_after}::interval
+        from stored where budget_reserved_usd is not null and budget_limit_name is not null
+    )
+    select policy_id, id from stored
     """
-).format(columns=column_list(schema.decision), rows=rows("new", list(schema.decision.columns)))
+).format(
+    columns=column_list(schema.decision),
+    rows=rows("new", list(schema.decision.columns)),
+    settle_after=sql.Literal(f"{SETTLE_AFTER.total_seconds():.0f} seconds"),
+)
 
 # `days` repeats what the join says, for the planner: partitions of other days are not looked at.
 _FIND = sql.SQL(

@@ -17,6 +17,7 @@ from sqlalchemy import (
     delete,
     exists,
     literal,
+    or_,
     select,
     text,
     update,
@@ -27,12 +28,15 @@ from bandit.domain.errors import Conflict
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import OutcomeRow
 from bandit.domain.policy import PolicyId
-from bandit.routing.ports import Cell, Due, Fold, Key, StoredSums
-from bandit.store.postgres import schema
-from bandit.store.postgres.catalog import notify
+from bandit.learning.alarms import Alarm, Monitor
+from bandit.routing.ledger import Reservation, Settlement
+from bandit.routing.ports import Cell, Due, Fold, Key, PolicyEvent, StoredSums
+from bandit.store.postgres import ledger, schema
+from bandit.store.postgres.catalog import log_event, notify
 from bandit.store.postgres.codecs import decision_from, sums_bytes, utc
 from bandit.store.postgres.engine import transaction
 from bandit.store.postgres.posteriors import stored_sums_from
+from bandit.store.postgres.watching import keep_monitors, log_alarm, monitors_in
 
 LEARNER_STATEMENT_TIMEOUT_MS = 30_000
 HOLD_TIMEOUT_MS = 2000
@@ -40,13 +44,14 @@ HOLD_TIMEOUT_MS = 2000
 _POSTERIORS = """
     unnest(cast(:arms as uuid[]), cast(:heads as smallint[]), cast(:versions as bigint[]),
            cast(:epochs as timestamptz[]), cast(:observations as bigint[]),
-           cast(:weights as float8[]), cast(:sums as bytea[]))
-    as new (arm_id, head, version, epoch, observations, weight, sums)
+           cast(:weights as float8[]), cast(:sums as bytea[]),
+           cast(:alarms as bigint[]), cast(:alarm_times as timestamptz[]))
+    as new (arm_id, head, version, epoch, observations, weight, sums, alarms, alarmed_at)
 """
 _FIRST_POSTERIORS = text(
     f"""
     insert into posterior (policy_id, schema_id, arm_id, head,
-                           version, epoch, observations, weight, sums)
+                           version, epoch, observations, weight, sums, alarms, alarmed_at)
     select :policy_id, :schema_id, new.* from {_POSTERIORS}
     on conflict do nothing
     returning 1
@@ -55,7 +60,8 @@ _FIRST_POSTERIORS = text(
 _NEXT_POSTERIORS = text(
     f"""
     update posterior set version = new.version, epoch = new.epoch,
-        observations = new.observations, weight = new.weight, sums = new.sums
+        observations = new.observations, weight = new.weight, sums = new.sums,
+        alarms = new.alarms, alarmed_at = new.alarmed_at
     from {_POSTERIORS}
     where posterior.policy_id = :policy_id and posterior.schema_id = :schema_id
         and posterior.arm_id = new.arm_id and posterior.head = new.head
@@ -88,8 +94,11 @@ class PostgresLearning:
     def policies_with_due(self, *, now: datetime) -> Sequence[PolicyId]:
         line = schema.dirty_key.c
         has_due = exists().where(line.policy_id == schema.policy.c.id, line.due_at <= now)
+        held = schema.reservation.c
+        has_lapsed = exists().where(held.policy_id == schema.policy.c.id, held.expires_at <= now)
+        query = select(schema.policy.c.id).where(or_(has_due, has_lapsed))
         with transaction(self._engine) as connection:
-            ids = connection.execute(select(schema.policy.c.id).where(has_due)).scalars().all()
+            ids = connection.execute(query).scalars().all()
         return [PolicyId(id_) for id_ in ids]
 
     @contextmanager
@@ -184,6 +193,8 @@ class _PostgresFold:
             columns.observations,
             columns.epoch,
             columns.sums,
+            columns.alarms,
+            columns.alarmed_at,
         ).where(
             columns.policy_id == self._policy_id,
             columns.schema_id == schema_id,
@@ -221,6 +232,16 @@ class _PostgresFold:
                 },
             )
 
+    def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:
+        return monitors_in(self._connection, self._policy_id, cells)
+
+    def watch(self, monitors: Mapping[Cell, Monitor]) -> None:
+        keep_monitors(self._connection, self._policy_id, monitors)
+
+    def raise_alarm(self, cell: Cell, alarm: Alarm, event: PolicyEvent) -> None:
+        log_alarm(self._connection, self._policy_id, cell, alarm)
+        log_event(self._connection, self._policy_id, event)
+
     def settle(self, tickets: Collection[int]) -> None:
         if tickets:
             self._connection.execute(delete(schema.dirty_key).where(*self._are(tickets)))
@@ -229,6 +250,41 @@ class _PostgresFold:
         if tickets:
             self._connection.execute(
                 update(schema.dirty_key).where(*self._are(tickets)).values(due_at=until)
+            )
+
+    def reservations(self, ids: Collection[DecisionId]) -> dict[DecisionId, Reservation]:
+        columns = schema.reservation.c
+        query = select(schema.reservation).where(
+            columns.policy_id == self._policy_id,
+            columns.decision_id == any_(literal(list(ids), ARRAY(Uuid))),
+        )
+        return {
+            reservation.decision_id: reservation
+            for reservation in map(_reservation_from, self._connection.execute(query))
+        }
+
+    def expired_reservations(self, *, now: datetime, limit: int) -> Sequence[Reservation]:
+        columns = schema.reservation.c
+        query = (
+            select(schema.reservation)
+            .where(columns.policy_id == self._policy_id, columns.expires_at <= now)
+            .order_by(columns.expires_at)
+            .limit(limit)
+        )
+        return [_reservation_from(row) for row in self._connection.execute(query)]
+
+    def settle_costs(self, settlements: Sequence[Settlement]) -> None:
+        if not settlements:
+            return
+        ledger.settle(self._connection, self._policy_id, settlements)
+        ended = [one.decision_id for one in settlements if one.is_final]
+        if ended:
+            columns = schema.reservation.c
+            self._connection.execute(
+                delete(schema.reservation).where(
+                    columns.policy_id == self._policy_id,
+                    columns.decision_id == any_(literal(ended, ARRAY(Uuid))),
+                )
             )
 
     def advance(self) -> int:
@@ -253,6 +309,7 @@ class _PostgresFold:
             name: []
             for name in ("arms", "heads", "versions", "epochs", "observations", "weights", "sums")
         }
+        columns |= {"alarms": [], "alarm_times": []}
         for (arm_id, head), stored in sorted(successors.items(), key=lambda item: item[0]):
             if stored.sums is None:
                 raise ValueError("sums that cannot be decoded have no successor")
@@ -263,7 +320,19 @@ class _PostgresFold:
             columns["observations"].append(stored.observations)
             columns["weights"].append(stored.sums.weight)
             columns["sums"].append(sums_bytes(stored.sums))
+            columns["alarms"].append(stored.alarms)
+            columns["alarm_times"].append(stored.alarmed_at)
         return columns
+
+
+def _reservation_from(row: Any) -> Reservation:
+    return Reservation(
+        decision_id=DecisionId(row.decision_id),
+        epoch=row.epoch,
+        name=row.name,
+        reserved_usd=row.reserved_usd,
+        expected_usd=row.expected_usd,
+    )
 
 
 def _is_among(

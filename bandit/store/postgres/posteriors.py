@@ -11,13 +11,13 @@ from bandit.domain.objective import Objective
 from bandit.domain.policy import PolicyId
 from bandit.routing.ports import Cell, StoredSums
 from bandit.store.postgres import schema
-from bandit.store.postgres.codecs import sums_from
+from bandit.store.postgres.codecs import sums_from, utc
 from bandit.store.postgres.engine import transaction
 
 # Cells known at their current version stay where they are: sums are long.
 _CHANGED = text(
     """
-    select arm_id, head, version, observations, epoch, sums from posterior
+    select arm_id, head, version, observations, epoch, sums, alarms, alarmed_at from posterior
     where policy_id = :policy_id and schema_id = :schema_id and not exists (
         select from unnest(cast(:arms as uuid[]), cast(:heads as smallint[]),
                            cast(:versions as bigint[])) as known (arm_id, head, version)
@@ -68,13 +68,16 @@ class PostgresPosteriors:
 
 def stored_sums_from(row: Sequence[Any]) -> tuple[Cell, StoredSums]:
     """
-    A cell from (arm, head, version, observations, epoch, sums).
+    A cell from (arm, head, version, observations, epoch, sums, alarms, alarmed_at).
 
     What cannot be decoded is said in `fault`, so that it keeps no other cell from being read.
     """
-    arm_id, head, version, observations, epoch, kept = row
-    cell = (ArmId(arm_id), Objective(head))
+    arm_id, head, version, observations, epoch, kept, alarms, alarmed_at = row
+    sums, fault = None, ""
     try:
-        return cell, StoredSums(version, observations, sums_from(bytes(kept), epoch=epoch))
+        sums = sums_from(bytes(kept), epoch=epoch)
     except CorruptPosterior as error:
-        return cell, StoredSums(version, observations, None, str(error))
+        fault = str(error)
+    alarmed_at = None if alarmed_at is None else utc(alarmed_at)
+    stored = StoredSums(version, observations, sums, fault, alarms, alarmed_at)
+    return (ArmId(arm_id), Objective(head)), stored

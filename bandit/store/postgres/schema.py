@@ -42,6 +42,8 @@ policy = Table(
     Column("learned_version", BigInteger, nullable=False, server_default=text("0")),
     Column("is_archived", Boolean, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("budget", JSONB),  # SQL null: none is set
+    Column("budget_epoch", BigInteger, nullable=False, server_default=text("0")),
 )
 
 policy_event = Table(
@@ -64,6 +66,7 @@ arm = Table(
     Column("name", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("context_window_tokens", BigInteger),
+    Column("explore_limit_usd", Double),
 )
 
 price = Table(
@@ -75,6 +78,19 @@ price = Table(
     Column("input_usd_per_million", Double, nullable=False),
     Column("output_usd_per_million", Double, nullable=False),
     Column("fee_usd", Double, nullable=False),
+    ForeignKeyConstraint(["policy_id", "arm_id"], ["arm.policy_id", "arm.id"]),
+)
+
+arm_prior = Table(
+    "arm_prior",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("arm_id", Uuid, primary_key=True),
+    Column("head", SmallInteger, primary_key=True, autoincrement=False),
+    Column("schema_id", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("strength", Double, nullable=False),
+    Column("sums", LargeBinary, nullable=False),  # see `codecs.prior_bytes`
     ForeignKeyConstraint(["policy_id", "arm_id"], ["arm.policy_id", "arm.id"]),
 )
 
@@ -104,6 +120,14 @@ decision = Table(
     Column("snapshot_version", BigInteger, nullable=False),
     Column("candidates", LargeBinary, nullable=False),  # (arms,) of `CANDIDATE`
     Column("labels", JSON, nullable=False),  # not jsonb, which refuses the character U+0000
+    Column("budget_epoch", BigInteger),  # null, like all that follows: no budget
+    Column("budget_price", Double),
+    Column("budget_balance", Double),
+    Column("budget_utilisation", Double),  # null: no target, or nothing spent yet
+    Column("budget_overshoot_usd", Double),
+    Column("budget_expected_usd", Double),
+    Column("budget_reserved_usd", Double),  # null, like the name: no limit
+    Column("budget_limit_name", Text),
     postgresql_partition_by="RANGE (day)",
 )
 
@@ -161,6 +185,68 @@ posterior = Table(
     Column("observations", BigInteger, nullable=False),
     Column("weight", Double, nullable=False),
     Column("sums", LargeBinary, nullable=False),  # see `codecs.sums_bytes`
+    Column("alarms", BigInteger, nullable=False, server_default=text("0")),
+    Column("alarmed_at", DateTime(timezone=True)),
+)
+
+# Outcomes of decisions made at or before `at` count `weight` of what they did.
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("arm_id", Uuid, primary_key=True),
+    Column("head", SmallInteger, primary_key=True, autoincrement=False),
+    Column("at", DateTime(timezone=True), primary_key=True),
+    Column("weight", Double, nullable=False),
+)
+
+drift_monitor = Table(
+    "drift_monitor",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("arm_id", Uuid, primary_key=True),
+    Column("head", SmallInteger, primary_key=True, autoincrement=False),
+    Column("latest_at", DateTime(timezone=True), nullable=False),
+    Column("grown_at", DateTime(timezone=True)),
+    Column("detector", Text, nullable=False),
+    Column("observations", BigInteger, nullable=False),
+    Column("memory", LargeBinary, nullable=False),  # see `codecs.memory_bytes`
+)
+
+# Updated in place, many times a second: half of each page is left for it.
+budget_account = Table(
+    "budget_account",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("balance", Double, nullable=False),
+    Column("decisions", BigInteger, nullable=False),
+    Column("spent_usd", Double, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
+allowance = Table(
+    "allowance",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("taken", Double, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# What decisions hold of a window's limit until their cost is known.
+reservation = Table(
+    "reservation",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("decision_id", Uuid, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("reserved_usd", Double, nullable=False),
+    Column("expected_usd", Double, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("reservation_expiry", "policy_id", "expires_at"),
 )
 
 PARTITIONED = (decision, outcome, contribution)

@@ -1,5 +1,6 @@
 """What a failed call tells, decoded from the details that the service sends with it."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 import grpc
@@ -10,6 +11,7 @@ from google.rpc.status_pb2 import Status
 
 from bandit.client.errors import (
     InvalidArgumentError,
+    LimitExceededError,
     NoEligibleArmError,
     NotFoundError,
     RouterError,
@@ -58,6 +60,39 @@ def test_the_filter_that_removed_each_arm_is_told():
         ("small", "deny_arms"),
         ("large", "max_cost_usd"),
     ]
+
+
+def test_the_limit_of_a_budget_is_told_with_the_arms_that_it_removed():
+    removed = {"small": "budget_limit", "large": "deny_arms"}
+    refusal = domain.BudgetExhausted(removed, lacking_usd=0.002, retry_after_s=2.5)
+
+    error = error_from_status(status_of(refusal))
+
+    assert isinstance(error, LimitExceededError)
+    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (error.reason, error.retry_after_s) == ("BUDGET_EXHAUSTED", 2.5)
+    limit, *arms = error.quota_violations
+    assert limit.subject == "budget.limit_usd"
+    assert "0.002 USD" in limit.description
+    assert {v.subject: v.description for v in arms} == removed
+
+
+@pytest.mark.parametrize("kind", [domain.BudgetExhausted, domain.NoEligibleArm])
+def test_of_many_removed_arms_as_many_are_told_as_fit_a_trailer(
+    kind: Callable[..., domain.BanditError],
+):
+    removed = {f"{number:03}" + "x" * 197: "budget_limit" for number in range(256)}
+    lacking = (1.0,) if kind is domain.BudgetExhausted else ()
+
+    error = error_from_status(status := status_of(kind(removed, *lacking)))
+
+    assert status.ByteSize() < 8192
+    told = [v for v in (*error.preconditions, *error.quota_violations) if v.subject in removed]
+    assert told
+    (rest,) = [
+        v.description for v in (*error.preconditions, *error.quota_violations) if not v.subject
+    ]
+    assert rest == f"and {len(removed) - len(told)} more"
 
 
 @pytest.mark.parametrize("is_fresh", [True, False])

@@ -8,21 +8,35 @@ import pytest
 
 from bandit.client import Arm, responses
 from bandit.client.decision_ids import new_decision_id, uuid7
-from bandit.client.requests import outcome, query, settings_message, with_decision_id
+from bandit.client.requests import (
+    arm_message,
+    budget_message,
+    outcome,
+    query,
+    settings_message,
+    with_decision_id,
+)
+from bandit.domain.arm import ArmStatus
+from bandit.domain.budget import Budget
 from bandit.domain.decision import made_at
 from bandit.domain.errors import InvalidInput
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import Objective
 from bandit.domain.policy import (
     Algorithm,
     ContextSettings,
     ContextSource,
     CostForm,
+    Detector,
+    DriftSettings,
     NamedFeature,
     PolicySettings,
     Range,
 )
-from bandit.domain.preference import Preference
+from bandit.domain.preference import Preference, WillingnessToPay
 from bandit.wire import catalog_pb2
+
+SETTINGS = settings_message(PolicySettings())
 
 
 def test_what_is_not_given_is_absent():
@@ -45,6 +59,8 @@ def test_a_limit_of_zero_is_a_limit():
     [
         {"text": "hello", "vector": [1.0]},
         {"preference": Preference(quality=1), "willingness_to_pay_usd": 0.1},
+        {"preference": Preference(quality=1), "preference_profile": "best"},
+        {"willingness_to_pay_usd": 0.1, "preference_profile": "best"},
     ],
 )
 def test_two_of_which_one_would_be_lost_are_refused(both: dict[str, object]):
@@ -100,7 +116,11 @@ def test_the_moment_of_an_outcome_is_sent_in_utc():
             cost_range=Range(0.001, 0.1),
             quality_prior_mean=0.0,
             half_life_hours={Objective.LATENCY: 24.0},
+            profiles={"best": Preference(quality=1), "swift": Preference(quality=1, latency=1)},
+            rules=(LabelRule("pii", "yes", ("a", "b")), LabelRule("pii", "", ("b",))),
         ),
+        PolicySettings(profiles={"value": WillingnessToPay(0.02)}, explore_quota=0),
+        PolicySettings(drift=DriftSettings(Detector.ADWIN, Detector.OFF, Detector.PAGE_HINKLEY)),
         PolicySettings(context=ContextSettings(ContextSource.NONE)),
     ],
 )
@@ -111,6 +131,42 @@ def test_settings_come_back_as_they_were_sent(settings: PolicySettings):
 
 
 def test_an_arm_without_a_price_is_not_one_that_is_free():
-    from bandit.client.requests import arm_message
-
     assert not arm_message(Arm("small")).HasField("price")
+
+
+def test_what_trials_may_cost_comes_back_as_it_was_sent():
+    new, old = ArmStatus.EXPLORE, ArmStatus.ACTIVE
+    arms = [arm_message(Arm("a", new, explore_limit_usd=0.5)), arm_message(Arm("b", old))]
+
+    policy = responses.policy(catalog_pb2.Policy(arms=arms, settings=SETTINGS))
+
+    assert [arm.explore_limit_usd for arm in policy.arms] == [0.5, None]
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        Budget(target_usd=0.0005),
+        Budget(quality_floor=0.0, window_hours=1.0),
+        Budget(target_usd=0.01, limit_usd=25.0, window_hours=0.5),
+    ],
+)
+def test_a_budget_comes_back_as_it_was_sent(budget: Budget):
+    message = catalog_pb2.Policy(budget=budget_message(budget), settings=SETTINGS)
+
+    assert responses.policy(message).budget == budget
+
+
+def test_a_policy_without_a_budget_is_not_one_that_may_spend_nothing():
+    assert responses.policy(catalog_pb2.Policy(settings=SETTINGS)).budget is None
+    assert responses.budget_status(catalog_pb2.GetBudgetResponse()) is None
+
+
+def test_what_was_not_measured_of_a_budget_is_none_and_not_zero():
+    status = catalog_pb2.BudgetStatus(budget=budget_message(Budget(limit_usd=1.0)), decisions=3)
+
+    read = responses.budget_status(catalog_pb2.GetBudgetResponse(status=status))
+
+    assert read is not None
+    assert (read.utilisation, read.overshoot_usd, read.window) == (None, None, None)
+    assert (read.decisions, read.spent_usd) == (3, 0.0)

@@ -5,6 +5,7 @@ import pytest
 
 from bandit.domain.arm import Arm, ArmStatus
 from bandit.domain.errors import InvalidInput, UnknownArm
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import (
     ContextSettings,
@@ -12,12 +13,13 @@ from bandit.domain.policy import (
     NamedFeature,
     PolicySettings,
 )
-from bandit.domain.preference import Preference
+from bandit.domain.preference import Preference, WillingnessToPay
 from tests.builders import a_policy, an_arm
 
 OUTSIDE_0_TO_100 = (math.nan, math.inf, -0.1, 100.1)
 POSITIVE = (math.nan, math.inf, 0.0, -0.1)
 LATENCY_MATTERS = Preference(quality=1, latency=1)
+THRIFTY = Preference(quality=0.4, cost=0.6)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,24 @@ LATENCY_MATTERS = Preference(quality=1, latency=1)
                 "default_preference": LATENCY_MATTERS,
             },
         ),
+        *[(f"profiles[{name}]", {"profiles": {name: THRIFTY}}) for name in ("", " x", "x" * 201)],
+        ("profiles", {"profiles": {str(number): THRIFTY for number in range(65)}}),
+        (
+            "profiles[fast]",
+            {
+                "objectives": (Objective.QUALITY, Objective.COST),
+                "profiles": {"fast": LATENCY_MATTERS},
+            },
+        ),
+        (
+            "profiles[rich]",
+            {
+                "objectives": (Objective.QUALITY,),
+                "default_preference": Preference(quality=1),
+                "profiles": {"rich": WillingnessToPay(1.0)},
+            },
+        ),
+        ("rules", {"rules": (LabelRule("pii", "yes", ("small",)),) * 65}),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_field(field, settings):
@@ -64,6 +84,17 @@ def test_the_ends_of_each_range_are_allowed():
     made = [PolicySettings(**settings) for settings in ends]
 
     assert [settings.epsilon for settings in made] == [0.0, 1.0, 0.05]
+
+
+def test_profiles_cannot_be_changed_from_outside():
+    given = {"thrifty": THRIFTY}
+    settings = PolicySettings(profiles=given)
+
+    given["thrifty"] = LATENCY_MATTERS
+
+    assert settings.profiles == {"thrifty": THRIFTY}
+    with pytest.raises(TypeError):
+        settings.profiles["thrifty"] = LATENCY_MATTERS
 
 
 def test_objectives_stand_in_the_order_of_the_heads():
@@ -134,6 +165,17 @@ def test_a_policy_that_cannot_be_is_refused_by_field(field, changes):
         replace(policy, **changes)
 
     assert refusal.value.field == field
+
+
+def test_a_rule_names_arms_that_the_policy_has_or_had():
+    rules = (LabelRule("pii", "yes", ("small", "old")), LabelRule("pii", "no", ("small", "other")))
+    arms = (an_arm("small"), an_arm("old", status=ArmStatus.RETIRED))
+
+    with pytest.raises(InvalidInput) as refusal:
+        a_policy(arms=arms, settings=PolicySettings(rules=rules))
+
+    assert refusal.value.field == "settings.rules[1].arms[1]"
+    assert a_policy(arms=arms, settings=PolicySettings(rules=rules[:1])).settings.rules == rules[:1]
 
 
 def test_the_name_of_a_retired_arm_is_free_again():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bandit.domain.errors import InvalidInput, TooLarge
+from bandit.domain.preference import Preference
 from bandit.domain.query import Query
 
 
@@ -19,6 +20,14 @@ from bandit.domain.query import Query
             for limit in (math.nan, math.inf, -1e-9)
         ],
         *[("min_quality", {"min_quality": limit}) for limit in (math.nan, -0.1, 1.1)],
+        *[
+            ("switch_cost_usd[large]", {"switch_cost_usd": {"small": 0.0, "large": usd}})
+            for usd in (math.nan, math.inf, -1e-9)
+        ],
+        (
+            "preference_profile",
+            {"preference_profile": "thrifty", "tradeoff": Preference(quality=1)},
+        ),
         *[
             (name, {name: tokens})
             for name in ("input_tokens", "max_output_tokens")
@@ -37,6 +46,12 @@ def test_a_query_that_cannot_be_is_refused_by_field(field, changes):
     ("field", "limit", "actual", "changes"),
     [
         ("text", 1_000_000, 1_000_001, {"text": "x" * 1_000_001}),
+        (
+            "switch_cost_usd",
+            256,
+            257,
+            {"switch_cost_usd": {str(number): 0.0 for number in range(257)}},
+        ),
         ("labels", 32, 33, {"labels": {str(number): "" for number in range(33)}}),
         ("labels", 256, 257, {"labels": {"name": "x" * 257}}),
         ("labels", 256, 300, {"labels": {"n" * 300: "x"}}),

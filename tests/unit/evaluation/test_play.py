@@ -21,6 +21,7 @@ class Recording:
     def __init__(self):
         self.waves = []
         self.reports = []  # (decisions made so far, arrival)
+        self.told = []  # (decisions made so far, what, ...)
 
     @property
     def decided(self):
@@ -29,6 +30,18 @@ class Recording:
     def choose(self, asks):
         self.waves.append(list(asks))
         return [Choice(arm=0, propensity=0.5, predicted=(0.9, 0.1, 10.0)) for _ in asks]
+
+    def begin_measuring(self):
+        self.told.append((self.decided, "measuring"))
+
+    def set_price(self, model, price):
+        self.told.append((self.decided, "price", model, price))
+
+    def add_arm(self, model, price):
+        self.told.append((self.decided, "add", model, price))
+
+    def remove_arm(self, model):
+        self.told.append((self.decided, "remove", model))
 
     def report(self, arrivals):
         self.reports.extend((self.decided, arrival) for arrival in arrivals)
@@ -138,11 +151,12 @@ def test_a_replay_repeats_itself_exactly(trial):
     assert ((first.propensities > 0) & (first.propensities <= 1)).all()
 
 
-def test_seeds_come_back_in_the_order_they_were_asked_for(trial):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_seeds_come_back_in_the_order_they_were_asked_for(trial, processes):
     told = []
 
-    passes = run_all(trial, [3, 1], on_pass=lambda: told.append(1), processes=1)
+    passes = run_all(trial, [3, 1], on_decisions=told.append, processes=processes)
 
     assert [one.stream.seed for one in passes] == [3, 1]
-    assert told == [1, 1]
+    assert sum(told) == 2 * 60
     assert_array_equal(passes[1].arms, run(trial, 1).arms)

@@ -7,8 +7,9 @@ from numpy.testing import assert_allclose
 from bandit.domain.policy import Range
 from bandit.domain.preference import Preference, WillingnessToPay
 from bandit.evaluation.frontier import zero_router
-from bandit.evaluation.regret import measured, spread
+from bandit.evaluation.regret import measured
 from bandit.evaluation.replay import Played
+from bandit.evaluation.spread import spread
 from bandit.evaluation.stream import StreamSettings, stream_of
 from bandit.evaluation.table import OutcomeTable
 from bandit.policies.utility import Normaliser

@@ -4,6 +4,7 @@ from numpy.testing import assert_array_equal
 
 from bandit.domain.arm import ArmStatus
 from bandit.domain.errors import InvalidInput
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.query import Query
 from bandit.policies.eligibility import Removal, check_constraints, removals
@@ -16,12 +17,13 @@ ESTIMATES = Estimates(
     log_cost=np.log([0.001, 0.01]),
     log_latency=np.log([300.0, 3000.0]),
     variance=np.full((2, 3), 0.01),
+    cost_noise=np.full(2, 0.25),
 )
 KEPT = Removal.NONE
 
 
-def removed(*, arms=ARMS, **constraints):
-    return removals(arms, Query(policy="p", **constraints), ESTIMATES).tolist()
+def removed(*, arms=ARMS, rules=(), **constraints):
+    return removals(arms, Query(policy="p", **constraints), ESTIMATES, rules=rules).tolist()
 
 
 @pytest.mark.parametrize(
@@ -49,11 +51,30 @@ def test_arms_that_cannot_be_chosen_are_removed_by_their_status(status):
     assert removed(arms=arms) == [Removal.STATUS, KEPT]
 
 
+@pytest.mark.parametrize(
+    ("labels", "small", "large"),
+    [
+        ({}, KEPT, KEPT),
+        ({"pii": "no"}, KEPT, KEPT),
+        ({"pii": "YES"}, KEPT, KEPT),
+        ({"pii": "yes"}, KEPT, Removal.LABEL_RULE),
+        ({"region": "eu"}, Removal.LABEL_RULE, KEPT),
+        ({"pii": "yes", "region": "eu"}, Removal.LABEL_RULE, Removal.LABEL_RULE),
+    ],
+)
+def test_a_label_keeps_a_request_to_the_arms_of_every_rule_that_matches(labels, small, large):
+    rules = (LabelRule("pii", "yes", ("small", "gone")), LabelRule("region", "eu", ("large",)))
+
+    assert removed(rules=rules, labels=labels) == [small, large]
+
+
 def test_the_first_filter_in_order_is_the_one_that_is_named():
     """Each constraint removes the arm; taken away from the front, the next one shows."""
     arms = (an_arm("small", status=ArmStatus.SHADOW, context_window_tokens=1), ARMS[1])
     active = (an_arm("small", context_window_tokens=1), ARMS[1])
     constraints = {
+        "rules": (LabelRule("pii", "yes", ("large",)),),
+        "labels": {"pii": "yes"},
         "deny_arms": ("small",),
         "allow_arms": ("large",),
         "input_tokens": 10,
@@ -62,6 +83,8 @@ def test_the_first_filter_in_order_is_the_one_that_is_named():
         "min_quality": 0.99,
     }
     order = [
+        Removal.LABEL_RULE,
+        Removal.DENY_ARMS,
         Removal.DENY_ARMS,
         Removal.ALLOW_ARMS,
         Removal.CONTEXT_WINDOW,
@@ -87,12 +110,17 @@ def test_every_filter_has_the_name_that_callers_see():
     assert labels == {
         "",
         "status",
+        "label_rule",
         "allow_arms",
         "deny_arms",
         "context_window",
         "max_cost_usd",
         "max_latency_ms",
         "min_quality",
+        "budget_limit",
+        "budget_guard",
+        "explore_quota",
+        "explore_cost",
     }
 
 
@@ -106,8 +134,13 @@ def test_the_stored_numbers_of_the_filters_never_change():
         "MAX_COST",
         "MAX_LATENCY",
         "MIN_QUALITY",
+        "LABEL_RULE",
+        "BUDGET_LIMIT",
+        "BUDGET_GUARD",
+        "EXPLORE_QUOTA",
+        "EXPLORE_COST",
     ]
-    assert_array_equal(sorted(Removal), np.arange(8))
+    assert_array_equal(sorted(Removal), np.arange(13))
 
 
 @pytest.mark.parametrize(
@@ -115,6 +148,8 @@ def test_the_stored_numbers_of_the_filters_never_change():
     [
         ("allow_arms[1]", {"allow_arms": ("small", "other")}, HEADS),
         ("deny_arms[0]", {"deny_arms": ("other",)}, HEADS),
+        ("switch_cost_usd[other]", {"switch_cost_usd": {"small": 1.0, "other": 0.0}}, HEADS),
+        ("switch_cost_usd", {"switch_cost_usd": {"small": 0.0}}, (Objective.QUALITY,)),
         ("max_cost_usd", {"max_cost_usd": 1.0}, (Objective.QUALITY, Objective.LATENCY)),
         ("max_latency_ms", {"max_latency_ms": 1.0}, (Objective.QUALITY, Objective.COST)),
     ],

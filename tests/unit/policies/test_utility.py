@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from bandit.domain.policy import CostForm, PolicySettings, Range
 from bandit.domain.preference import Preference, WillingnessToPay
 from bandit.domain.price import Price, PriceVersion
-from bandit.policies.estimates import Estimates, estimates_from
+from bandit.policies.estimates import Estimates, estimates_from, with_added_cost
 from bandit.policies.utility import (
     UNPRICED_RANGE,
     Normaliser,
@@ -34,6 +34,7 @@ def some_estimates(quality, cost_usd, latency_ms, variance=((0.01, 0.04, 0.09),)
         np.log(np.array(cost_usd, float)),
         np.log(np.array(latency_ms, float)),
         np.array(variance, float),
+        cost_noise=np.full(len(quality), 0.25),
     )
 
 
@@ -112,9 +113,8 @@ def test_the_variance_is_that_of_the_numerical_derivatives(
         cost_usd, latency_ms = np.exp(heads[1:2]), np.exp(heads[2:3])
         return utility_of(heads[:1], cost_usd, latency_ms, tradeoff, normaliser)[0]
 
-    _, found = utilities(
-        Estimates(place[:1], place[1:2], place[2:3], variance[None]), tradeoff, normaliser
-    )
+    estimates = Estimates(place[:1], place[1:2], place[2:3], variance[None], np.zeros(1))
+    _, found = utilities(estimates, tradeoff, normaliser)
 
     step = 1e-5
     slopes = [
@@ -195,3 +195,39 @@ def test_absurd_beliefs_stay_finite(learned):
 
     assert np.isfinite(estimates.mean).all()
     assert np.isfinite(estimates.deviation).all()
+
+
+def test_a_cost_of_nothing_more_changes_no_bit():
+    estimates = some_estimates([0.8, 0.9], [0.001, 0.01], [300, 300], [[0.01, 0.04, 0.09]] * 2)
+
+    charged = with_added_cost(estimates, np.array([0.0, 0.03]))
+
+    assert charged.log_cost[0] == estimates.log_cost[0]
+    assert (charged.variance[0] == estimates.variance[0]).all()
+    assert charged.quality is estimates.quality
+
+
+@pytest.mark.parametrize("tradeoff", TRADEOFFS)
+def test_an_added_cost_moves_utility_by_that_cost_and_leaves_the_deviation_in_usd(tradeoff):
+    """c = .001 and .003 more: utility at .004, and a deviation of .2 * .001 USD as before."""
+    estimates = some_estimates([0.8], [0.001], [300])
+
+    charged = with_added_cost(estimates, np.array([0.003]))
+    mean, _ = utilities(charged, tradeoff, NORMALISER)
+
+    expected = utility_of(
+        np.array([0.8]), np.array([0.004]), np.array([300.0]), tradeoff, NORMALISER
+    )
+    assert_allclose(mean, expected)
+    assert_allclose(charged.deviation, estimates.deviation)
+
+
+@given(cost_usd=st.floats(1e-12, 1e12), added_usd=st.floats(0, allow_infinity=False))
+def test_any_added_cost_leaves_finite_numbers(cost_usd, added_usd):
+    estimates = some_estimates([0.8], [cost_usd], [300])
+
+    charged = with_added_cost(estimates, np.array([added_usd]))
+    mean, variance = utilities(charged, WillingnessToPay(1e-9), NORMALISER)
+
+    assert np.isfinite([*mean, *variance, *charged.log_cost]).all()
+    assert charged.log_cost[0] >= estimates.log_cost[0] - 1e-9

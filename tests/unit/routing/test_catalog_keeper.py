@@ -12,7 +12,7 @@ from bandit.domain.policy import CostForm, PolicySettings, Range
 from bandit.domain.price import Price, PriceVersion
 from bandit.routing.catalog import CatalogKeeper, NewArm
 from bandit.store.memory import MemoryStore
-from tests.builders import A_CONTEXT, NOW
+from tests.builders import A_CONTEXT, NOW, an_offline_prior
 
 CHEAP, DEAR = Price(1.0, 4.0), Price(10.0, 40.0)
 SETTINGS = PolicySettings(context=A_CONTEXT)
@@ -175,6 +175,41 @@ def test_an_arm_added_to_a_running_policy_explores_unless_told_otherwise(declare
 
     assert policy.arm_named("new").status is status
     assert [arm.name for arm in policy.arms] == ["small", "large", "new"]
+
+
+def test_what_was_recorded_elsewhere_stays_with_its_arm():
+    world = World()
+    offline = {Objective.COST: an_offline_prior(target=0.1), Objective.QUALITY: an_offline_prior()}
+
+    world.create(NewArm("small", price=CHEAP, offline=offline))
+    policy = world.keeper.add_arm("chat", NewArm("large", offline=offline), who="me")
+    policy = world.keeper.set_price("chat", "small", DEAR, valid_from=None, who="me")
+
+    assert [arm.offline for arm in policy.arms] == [offline, offline]
+
+
+@pytest.mark.parametrize(
+    ("field", "objective", "offline"),
+    [
+        ("schema_id", Objective.QUALITY, an_offline_prior("another")),
+        ("heads[0].sums", Objective.QUALITY, an_offline_prior(features=5)),
+        ("heads[0]", Objective.LATENCY, an_offline_prior()),
+    ],
+)
+def test_a_prior_that_does_not_fit_the_policy_is_refused_by_field(field, objective, offline):
+    world = World()
+    settings = PolicySettings(context=A_CONTEXT, objectives=(Objective.QUALITY, Objective.COST))
+    arm = NewArm("new", offline={objective: offline})
+    policy = world.create(settings=settings)
+
+    with pytest.raises(InvalidInput) as at_birth:
+        world.create(NewArm("first"), arm, settings=settings, name="other")
+    with pytest.raises(InvalidInput) as later:
+        world.keeper.add_arm("chat", arm, who="me")
+
+    assert at_birth.value.field == f"arms[1].offline_prior.{field}"
+    assert later.value.field == f"arm.offline_prior.{field}"
+    assert world.keeper.list_policies(include_archived=True) == [policy]
 
 
 def test_an_arms_name_is_taken_while_it_is_present():

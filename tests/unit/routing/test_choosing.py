@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from bandit.domain.arm import ArmStatus
 from bandit.domain.decision import arm_from_bits
 from bandit.domain.errors import InvalidInput, NoEligibleArm
+from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import Objective
 from bandit.domain.policy import Algorithm, PolicySettings, Range
 from bandit.domain.preference import Preference, WillingnessToPay
@@ -46,7 +47,7 @@ def chosen(snapshot, *, id=None, **query):
         CONTEXT,
         decision_id=id if id is not None else decision_id(0, 0),
         at=NOW,
-    )
+    ).decision
 
 
 def names(policy, decision):
@@ -168,6 +169,72 @@ def test_the_policys_default_preference_stands_in_for_none():
     assert decision.tradeoff == FOR_QUALITY
 
 
+def test_a_profile_stands_for_its_trade_off_and_the_decision_records_that():
+    policy = three_arms(profiles={"best": FOR_QUALITY, "value": WillingnessToPay(0.02)})
+    snapshot = a_snapshot(policy)
+
+    best = chosen(snapshot, preference_profile="best")
+    value = chosen(snapshot, preference_profile="value")
+
+    assert best.tradeoff == FOR_QUALITY
+    assert value.tradeoff == WillingnessToPay(0.02)
+    same = chosen(snapshot, tradeoff=WillingnessToPay(0.02))
+    assert value.candidates.tobytes() == same.candidates.tobytes()
+
+
+def test_a_label_rule_is_kept_to_and_fails_closed_when_its_arms_are_gone():
+    policy = three_arms(rules=(LabelRule("pii", "yes", ("dear",)),))
+    retired = replace(policy.arms[1], status=ArmStatus.RETIRED)
+    without = replace(policy, arms=(policy.arms[0], retired, policy.arms[2]))
+
+    decision = chosen(a_snapshot(policy), labels={"pii": "yes"})
+
+    assert names(policy, decision)[0] == "dear"
+    assert decision.propensity == 1.0
+    assert decision.candidates["removed_by"].tolist() == [0, Removal.LABEL_RULE, Removal.LABEL_RULE]
+    assert chosen(a_snapshot(without), labels={"pii": "no"}).propensity > 0
+    with pytest.raises(NoEligibleArm, match="by label_rule"):
+        chosen(a_snapshot(without), labels={"pii": "yes"})
+
+
+def test_a_switch_cost_counts_in_utility_and_limits_but_not_in_the_prediction():
+    policy = three_arms(cost_range=Range(1e-4, 1e-1))
+    snapshot = a_snapshot(policy)
+
+    plain = chosen(snapshot, tradeoff=WillingnessToPay(0.01))
+    sticky = chosen(snapshot, tradeoff=WillingnessToPay(0.01), switch_cost_usd={"cheap": 0.02})
+
+    assert names(policy, plain) == ["cheap", "middle", "dear"]
+    assert names(policy, sticky) == ["middle", "dear", "cheap"]
+    cheap, moved = plain.candidates[0], sticky.candidates[2]
+    assert moved["utility"] == pytest.approx(cheap["utility"] - 0.02 / 0.01)
+    assert_array_equal(moved["mean"], cheap["mean"])
+    assert_array_equal(moved["deviation"], cheap["deviation"])
+    limited = chosen(snapshot, max_cost_usd=0.01, switch_cost_usd={"cheap": 0.02})
+    removed_by = dict(
+        zip(names(policy, limited), limited.candidates["removed_by"].tolist(), strict=True)
+    )
+    assert removed_by["cheap"] == Removal.MAX_COST
+    assert removed_by["middle"] == Removal.NONE
+
+
+def test_the_propensity_under_a_switch_cost_is_that_of_the_draw():
+    policy = three_arms(temperature=100.0)
+    snapshot = a_snapshot(policy)
+    ids = [decision_id(0, number) for number in range(2000)]
+
+    decisions = [chosen(snapshot, id=each, switch_cost_usd={"cheap": 0.05}) for each in ids]
+
+    plain = chosen(snapshot).candidates["propensity"][0]
+    ranked = names(policy, decisions[0])
+    propensities = decisions[0].candidates["propensity"]
+    expected = float(propensities[ranked.index("cheap")])
+    share = np.mean([decision.arm_id == policy.arms[2].id for decision in decisions])
+    assert expected < plain
+    # Four standard errors of a frequency over independent draws.
+    assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / len(ids))
+
+
 def test_the_utility_of_an_untried_arm_worked_out_by_hand():
     """u = .8 * .9 - .2 phi(c), c = list exp(.125), list = (2 * 200 + 8 * 200) / 1e6."""
     policy = three_arms(cost_range=Range(1e-4, 1e-2))
@@ -189,6 +256,8 @@ def test_the_utility_of_an_untried_arm_worked_out_by_hand():
         ("allow_arms[0]", {"vector": VECTOR, "allow_arms": ("other",)}),
         ("max_latency_ms", {"vector": VECTOR, "max_latency_ms": 1.0}),
         ("preference.latency", {"vector": VECTOR, "tradeoff": Preference(1, 0, 1)}),
+        ("preference_profile", {"vector": VECTOR, "preference_profile": "other"}),
+        ("switch_cost_usd[other]", {"vector": VECTOR, "switch_cost_usd": {"other": 1.0}}),
     ],
 )
 def test_a_query_that_this_policy_cannot_answer_is_refused_by_field(field, query):

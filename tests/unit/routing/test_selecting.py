@@ -12,6 +12,7 @@ from bandit.domain.preference import Preference
 from bandit.domain.query import Query
 from bandit.evaluation.stream import decision_id
 from bandit.learning.sums import Evidence, folded, no_outcomes
+from bandit.routing.budgets import Budgets
 from bandit.routing.ports import StoredSums
 from bandit.routing.router import Router
 from bandit.routing.snapshot import snapshot_of
@@ -59,6 +60,8 @@ class World:
             self.served,
             self.store,
             encoder=None,
+            ledger=self.store,
+            budgets=Budgets(),
             clock=lambda: NOW,
             new_id=lambda: decision_id(0, next(ids)),
         )

@@ -10,12 +10,13 @@ from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import PolicySettings, Range
 from bandit.domain.price import Price
 from bandit.features.schema import schema_of
+from bandit.learning.offline import with_offline
 from bandit.learning.posterior import posterior_from
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
 from bandit.routing.ports import StoredSums
 from bandit.routing.snapshot import snapshot_of
-from tests.builders import A_CONTEXT, NOW, a_policy, an_arm
+from tests.builders import A_CONTEXT, NOW, a_policy, an_arm, an_offline_prior
 
 SCHEMA = schema_of(A_CONTEXT)
 LATER = NOW + timedelta(minutes=1)
@@ -186,6 +187,56 @@ def test_an_arm_without_a_price_costs_the_middle_of_the_range_and_learns_it_free
     unpriced = prior_mean_and_covariance(Objective.COST, is_priced=False)[1]
     assert_array_equal(snapshot.covariances[1, Objective.COST], unpriced)
     assert unpriced[-1] == pytest.approx(0.25 / 0.01)
+
+
+def test_what_was_recorded_elsewhere_stands_beside_the_arms_own_outcomes_and_does_not_age():
+    """One own outcome, one half-life old, beside a prior that counts whole."""
+    offline = an_offline_prior()
+    policy = a_policy(
+        settings=PolicySettings(context=A_CONTEXT, half_life_hours={Objective.QUALITY: 24.0}),
+        arms=[an_arm(offline={Objective.QUALITY: offline})],
+    )
+    cell = (policy.arms[0].id, Objective.QUALITY)
+    before = a_snapshot(policy)
+
+    after = a_snapshot(policy, {cell: stored(-0.5)}, previous=before, now=NOW + timedelta(hours=24))
+
+    quality_prior = prior_of(SCHEMA, Objective.QUALITY)
+    nothing = no_outcomes(SCHEMA.features, epoch=NOW)
+    half = Sums(stored(-0.5).sums.values / 2, SCHEMA.features, NOW)
+    for snapshot, own in ((before, nothing), (after, half)):
+        expected = posterior_from(with_offline(own, offline), quality_prior)
+        assert_allclose(snapshot.means[0, Objective.QUALITY], expected.mean)
+        assert_allclose(snapshot.covariances[0, Objective.QUALITY], expected.covariance)
+        assert snapshot.noise[0, Objective.QUALITY] == pytest.approx(expected.noise)
+        assert snapshot.cells[cell].posterior.weight == own.weight
+    assert_array_equal(
+        before.means[0, Objective.COST], prior_mean_and_covariance(Objective.COST)[0]
+    )
+
+
+def test_a_prior_of_another_feature_schema_is_passed_over():
+    offline = an_offline_prior("another")
+    policy = a_policy(arms=[an_arm(offline={Objective.QUALITY: offline})])
+
+    snapshot = a_snapshot(policy)
+
+    mean, covariance = prior_mean_and_covariance(Objective.QUALITY)
+    assert_array_equal(snapshot.means[0, Objective.QUALITY], mean)
+    assert_array_equal(snapshot.covariances[0, Objective.QUALITY], covariance)
+
+
+def test_a_prior_whose_sums_are_lost_is_left_out_and_said_so():
+    lost = replace(an_offline_prior(), sums=b"")
+    policy = a_policy(arms=[an_arm(offline={Objective.QUALITY: lost})])
+    cell = (policy.arms[0].id, Objective.QUALITY)
+
+    snapshot = a_snapshot(policy)
+
+    assert "offline prior" in snapshot.cells[cell].fault
+    assert_array_equal(
+        snapshot.means[0, Objective.QUALITY], prior_mean_and_covariance(Objective.QUALITY)[0]
+    )
 
 
 def test_outcomes_have_aged_when_a_snapshot_is_made():

@@ -9,7 +9,7 @@ import numpy as np
 from bandit.evaluation.frontier import hull
 from bandit.kernels.jit import Array
 
-COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5a97", "#e6a817", "#5c5c5c")
+COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5a97", "#e6a817", "#5c5c5c", "#1aa6a6", "#b5651d")
 GREY = "#8a8a8a"
 _FEWEST = 20
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def draw_replay_frontier(
         label="zero router: best fixed mix of the models",
         zorder=1,
     )
-    floor = _floor(quality)
+    floor = min(_floor(quality), float(corner_quality[0]))  # the line begins there anyway
     drawn = np.maximum(quality, floor)
     for is_below, marker in ((False, "o"), (True, "v")):
         those = (quality < floor) == is_below
@@ -73,8 +74,11 @@ def draw_replay_frontier(
         label=f"this policy, {dial} as shown" if len(ordered) > 1 else "this policy",
         zorder=4,
     )
-    kept = [point for point in others if _is_in_range(point, quality, ordered)]
-    for point, colour in zip(kept, COLOURS[1:], strict=False):
+    # Coloured before any is left out: everybody has the same colour in both pictures.
+    coloured = list(zip(others, cycle(COLOURS[1:]), strict=False))
+    coloured = [(one, colour) for one, colour in coloured if _is_in_range(one, quality, ordered)]
+    kept = [point for point, _ in coloured]
+    for point, colour in coloured:
         axes.scatter(
             [point.cost_usd * 1000],
             [point.quality],
@@ -149,7 +153,7 @@ def draw_regret(
 
     figure, axes = pyplot.subplots(figsize=(8.0, 4.6), layout="constrained")
     axes.axhline(0, color=GREY, linestyle="--", linewidth=1)
-    for curve, colour in zip(curves, COLOURS, strict=False):
+    for curve, colour in zip(curves, cycle(COLOURS), strict=False):
         lost = np.cumsum(curve.regrets, axis=1)
         positions = np.arange(1, lost.shape[1] + 1)
         mean = lost.mean(axis=0)

@@ -31,9 +31,10 @@ def print_summary(summary: Summary, pictures: Sequence[Path], *, as_json: bool) 
         output.show_json(json_of(summary) | paths)
         return
     dropped = f", {summary.dropped} dropped for lack of a model" if summary.dropped else ""
+    seeds = "seed" if summary.seeds == 1 else "seeds"
     cost_range = summary.normaliser.cost_range
     output.show(
-        f"{summary.queries} queries x {summary.seeds} seeds{dropped}; cost normalised "
+        f"{summary.queries} queries x {summary.seeds} {seeds}{dropped}; cost normalised "
         f"({summary.normaliser.cost_form.value}) from {cost_range.low:.3g} to "
         f"{cost_range.high:.3g} USD"
     )
@@ -134,7 +135,8 @@ def _shares(shares: dict[str, float], *, most: int | None = None) -> str:
 
 def _spread(value: Spread, *, scale: float = 1.0, is_signed: bool = False) -> str:
     mean = f"{value.mean * scale:+.4f}" if is_signed else f"{value.mean * scale:.4f}"
-    return f"{mean} ± {value.std * scale:.4f}"
+    # Of one seed there is no deviation to tell.
+    return f"{mean} ± {value.std * scale:.4f}" if value.std else mean
 
 
 def _cells(reference: Reference) -> tuple[str, ...]:

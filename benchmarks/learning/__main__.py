@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -67,7 +68,9 @@ def _run(name: str, seeds: range, make: Make) -> Section:
             on_decisions=lambda count: bar.advance(task, count),
         )
     section = experiment.read(dict(zip(experiment.trials, played, strict=True)))
-    print(f"\n{section.title} ({len(experiment.seeds)} seeds)")
+    many = "seed" if len(experiment.seeds) == 1 else "seeds"
+    section = replace(section, title=f"{section.title} ({len(experiment.seeds)} {many})")
+    print(f"\n{section.title}")
     for row in section.table:
         print("  " + "  ".join(f"{cell:>22}" for cell in row))
     for figure in section.figures:

@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from bandit.domain.objective import Objective
 from bandit.domain.policy import ContextSettings
 from bandit.features.schema import schema_of
+from bandit.kernels.folding import fold
 from bandit.learning.posterior import posterior_from
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
@@ -102,3 +103,36 @@ def test_no_cells_and_no_evidence_are_fine():
 
     assert folded([], []) == []
     assert_array_equal(folded([sums], [])[0].values, sums.values)
+
+
+def test_a_million_updates_stay_close_to_a_refit():
+    """
+    A thousand micro-batches of a thousand outcomes, every tenth batch taken back later, against one
+    fit of what is left by plain matrices.
+    """
+    features, batches, size = 33, 1_000, 1_000
+    sums = no_outcomes(features, epoch=NOW).values[None]
+    gram, moment = np.zeros((features, features)), np.zeros(features)
+    coefficients = np.random.default_rng(5).uniform(-0.1, 0.1, features)
+    cells = np.zeros(size, dtype=np.int64)
+
+    def outcomes(batch):
+        random = np.random.default_rng([7, batch])
+        contexts = random.uniform(-3, 3, (size, features)).astype(np.float32).astype(np.float64)
+        contexts[:, -1] = 1.0
+        return contexts, contexts @ coefficients + random.normal(0, 0.3, size)
+
+    for batch in range(batches):
+        contexts, targets = outcomes(batch)
+        sums = fold(sums, contexts, targets, np.ones(size), cells)
+        if batch % 10:
+            gram += contexts.T @ contexts
+            moment += targets @ contexts
+    for batch in range(0, batches, 10):
+        sums = fold(sums, *outcomes(batch), -np.ones(size), cells)
+
+    prior = prior_of(TEXT, Objective.QUALITY)
+    posterior = posterior_from(Sums(values=sums[0], features=features, epoch=NOW), prior)
+    refit = np.linalg.solve(np.diag(prior.precision) + gram, moment)
+    assert np.abs(posterior.mean - refit).max() < 1e-8
+    assert posterior.weight == batches * size * 9 // 10

@@ -157,6 +157,7 @@ def state(message: learning_pb2.LearningState) -> PolicyState:
             )
             for arm in message.arms
         ),
+        context_weight=message.context_weight,
         budget=_budget_status(message.budget) if message.HasField("budget") else None,
     )
 

@@ -245,6 +245,7 @@ class PolicyState:
     learned_version    of the state in the database
     snapshot_version   of the state that is served; behind for a moment after each batch
     pending_outcomes   stored and not yet learned
+    context_weight     0 to 1, how far predictions of quality lean on a request's context
     budget             with what was spent; None: it has none
     """
 
@@ -255,4 +256,5 @@ class PolicyState:
     as_of: datetime
     pending_outcomes: int
     arms: tuple[ArmState, ...]
+    context_weight: float
     budget: BudgetStatus | None = None

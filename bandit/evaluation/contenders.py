@@ -28,14 +28,15 @@ def _policy_itself(trial: Trial, seed: int) -> ReplayRouter:
         seed=seed,
         models=present_at_first(trial.script, trial.table.models),
         budget=trial.budget,
+        offline=trial.offline,
     )
 
 
 def _context_free(trial: Trial, seed: int) -> ReplayRouter:
-    """The same policy, learning one mean per model and head."""
+    """The same policy, learning one mean per model and head; priors have contexts: left out."""
     blind = replace(trial.policy, context=ContextSettings(source=ContextSource.NONE))
     contexts = np.ones((len(trial.table), 1), dtype=np.float32)
-    return _policy_itself(replace(trial, policy=blind, contexts=contexts), seed)
+    return _policy_itself(replace(trial, policy=blind, contexts=contexts, offline={}), seed)
 
 
 def _online_knn(trial: Trial, seed: int) -> ReplayRouter:

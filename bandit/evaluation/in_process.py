@@ -11,6 +11,7 @@ from bandit.domain.arm import ArmId
 from bandit.domain.budget import Budget
 from bandit.domain.decision import DecisionId
 from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import OutcomeRow
 from bandit.domain.policy import ContextSource, Policy, PolicySettings
 from bandit.domain.price import Price
@@ -71,7 +72,8 @@ class InProcessRouter:
     Implements `ReplayRouter`.
 
     The clock is simulated: a second per decision.
-    models  those that are there from the beginning; None: all of the table
+    models   those that are there from the beginning; None: all of the table
+    offline  priors of these models from outcomes recorded elsewhere
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class InProcessRouter:
         seed: int,
         models: Sequence[str] | None = None,
         budget: Budget | None = None,
+        offline: Mapping[str, Mapping[Objective, OfflinePrior]] | None = None,
     ) -> None:
         self._table = table
         self._contexts = contexts
@@ -101,7 +104,10 @@ class InProcessRouter:
         self._policy = self._keeper.create_policy(
             POLICY,
             settings,
-            [NewArm(model, price=prices.get(model)) for model in models or table.models],
+            [
+                NewArm(model, price=prices.get(model), offline=(offline or {}).get(model, {}))
+                for model in models or table.models
+            ],
             key=key_of(seed),
             who=POLICY,
         )

@@ -1,12 +1,14 @@
 """Everything that a replay depends on besides its seed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.budget import Budget
+from bandit.domain.objective import Objective
+from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import PolicySettings
 from bandit.domain.price import Price
 from bandit.evaluation.script import NO_SCRIPT, Script
@@ -15,6 +17,8 @@ from bandit.evaluation.table import OutcomeTable
 from bandit.kernels.jit import Array
 
 POLICY_ITSELF = "policy"
+
+PriorsByModel = Mapping[str, Mapping[Objective, OfflinePrior]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +32,7 @@ class Trial:
     budget     None: the trade-offs of the stream say what money is worth
     script     what changes on the way
     contender  who plays: a name of `contenders.CONTENDERS`, or of `peers.PEERS`
+    offline    priors of arms from outcomes recorded elsewhere, by model
     vectors    (queries, length) for the peers that read vectors of their own
     """
 
@@ -41,4 +46,5 @@ class Trial:
     budget: Budget | None = None
     script: Script = NO_SCRIPT
     contender: str = POLICY_ITSELF
+    offline: PriorsByModel = field(default_factory=dict)
     vectors: Array | None = None

@@ -13,7 +13,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from bandit.kernels.jit import INDICES, MATRIX, RESULT_MATRIX, VECTOR, Array, Indices, kernel
+from bandit.kernels.jit import (
+    INDICES,
+    MATRIX,
+    RESULT,
+    RESULT_MATRIX,
+    SCALAR,
+    VECTOR,
+    Array,
+    Indices,
+    kernel,
+)
 
 
 @kernel(RESULT_MATRIX(MATRIX, MATRIX, VECTOR, VECTOR, INDICES))
@@ -58,16 +68,40 @@ def lower_triangle(features: int) -> tuple[Indices, Indices]:
     return rows, columns
 
 
-def unpack_gram(sums: Array, features: int) -> Array:
+@kernel(RESULT_MATRIX(VECTOR, VECTOR))
+def unpack_gram(packed: Array, diagonal: Array) -> Array:
     """
-    The full symmetric gram matrix of one cell; plain NumPy, off the serving path.
+    The full symmetric gram matrix of one cell, with a diagonal added.
 
-    sums     (p,)                   the sums of one cell, or its packed gram matrix alone
-    returns  (features, features)   sum of weight * x x'
+    packed    (at least d (d + 1) / 2,)  the sums of one cell, or its packed gram matrix alone
+    diagonal  (d,)                       d features; zeros: the gram matrix itself
+    returns   (d, d)                     sum of weight * x x', plus the diagonal
     """
-    rows, columns = lower_triangle(features)
-    packed = sums[: rows.size]
+    features = diagonal.size
     gram = np.empty((features, features))
-    gram[rows, columns] = packed
-    gram[columns, rows] = packed
+    entry = 0
+    for row in range(features):
+        for column in range(row + 1):
+            gram[row, column] = packed[entry]
+            gram[column, row] = packed[entry]
+            entry += 1
+        gram[row, row] += diagonal[row]
     return gram
+
+
+@kernel(RESULT(MATRIX, SCALAR))
+def pack(matrix: Array, factor: float) -> Array:
+    """
+    The lower triangle of a matrix, row by row, times a factor: the reverse of `unpack_gram`.
+
+    matrix   (d, d)
+    returns  (d (d + 1) / 2,)
+    """
+    features = matrix.shape[0]
+    packed = np.empty(features * (features + 1) // 2)
+    entry = 0
+    for row in range(features):
+        for column in range(row + 1):
+            packed[entry] = factor * matrix[row, column]
+            entry += 1
+    return packed

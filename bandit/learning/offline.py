@@ -87,7 +87,7 @@ def check(offline: OfflinePrior, schema: FeatureSchema, *, field: str) -> None:
         raise InvalidInput(f"{field}.sums", "must be finite numbers")
     features, strength = schema.features, offline.strength
     moments = np.empty((features + 1, features + 1))
-    moments[:-1, :-1] = unpack_gram(values, features)
+    moments[:-1, :-1] = unpack_gram(values, np.zeros(features))
     moments[-1, :-1] = moments[:-1, -1] = values[-features - 2 : -2]
     moments[-1, -1] = values[-2]
     limits = np.full(features + 1, strength * LIMIT**2)

@@ -1,12 +1,13 @@
 """From sums and a prior to a belief about the coefficients."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from bandit.domain.errors import CorruptPosterior
 from bandit.kernels.cholesky import factorize, invert, solve
-from bandit.kernels.folding import lower_triangle
+from bandit.kernels.folding import pack, unpack_gram
 from bandit.kernels.jit import Array
 from bandit.learning.prior import Prior
 from bandit.learning.sums import Sums
@@ -41,9 +42,7 @@ def precision_factor(sums: Sums, prior: Prior) -> Array:
     """
     if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
         raise CorruptPosterior("the sums are not finite sums of outcomes")
-    precision = sums.gram
-    precision[np.diag_indices(sums.features)] += prior.precision
-    factor = factorize(precision)
+    factor = factorize(unpack_gram(sums.values, prior.precision))
     if np.isnan(factor[0, 0]):
         raise CorruptPosterior("the precision is not positive definite")
     return factor
@@ -60,11 +59,28 @@ def posterior_from(sums: Sums, prior: Prior) -> Posterior:
     Source: Murphy (2007), section 3; Bishop (2006), eq. 3.50-3.51.
     Raises CorruptPosterior, as `precision_factor` does.
     """
+    return posterior_with_evidence(sums, prior)[0]
+
+
+def posterior_with_evidence(sums: Sums, prior: Prior) -> tuple[Posterior, float]:
+    """
+    The posterior, and the logarithm of how probable the model made the outcomes.
+
+        ln p = (ln |L0| - ln |precision|) / 2 + a0 ln b0 - a ln b
+        a = a0 + n / 2    b0 = a0 sigma0^2    b = b0 + SSR / 2
+
+    Without ln Gamma(a) - ln Gamma(a0) - n / 2 ln 2 pi, which all models of the same outcomes with
+    the same a0 share.  Source: Murphy (2007), section 3; Bishop (2006), eq. 3.118.
+    """
     factor = precision_factor(sums, prior)
     mean = solve(factor, sums.moment)
     residual = max(sums.square - float(mean @ sums.moment), 0.0)
-    noise = (prior.shape * prior.noise_deviation**2 + residual / 2) / (
-        prior.shape + max(sums.weight, 0.0) / 2
-    )
-    covariance = noise * invert(factor)[lower_triangle(sums.features)]
-    return Posterior(mean=mean, covariance=covariance, noise=noise, weight=sums.weight)
+    shape = prior.shape + max(sums.weight, 0.0) / 2
+    rate0 = prior.shape * prior.noise_deviation**2
+    rate = rate0 + residual / 2
+    noise = rate / shape
+    covariance = pack(invert(factor), noise)
+    posterior = Posterior(mean=mean, covariance=covariance, noise=noise, weight=sums.weight)
+    volume = np.log(prior.precision).sum() / 2 - np.log(factor.diagonal()).sum()
+    evidence = float(volume) + prior.shape * math.log(rate0) - shape * math.log(rate)
+    return posterior, evidence

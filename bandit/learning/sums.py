@@ -40,7 +40,7 @@ class Sums:
     @property
     def gram(self) -> Array:
         """(features, features)  S = sum of g x x'"""
-        return unpack_gram(self.values, self.features)
+        return unpack_gram(self.values, np.zeros(self.features))
 
     @property
     def moment(self) -> Array:

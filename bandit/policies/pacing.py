@@ -22,7 +22,7 @@ WINDOW = 300
 YOUNG = 20  # decisions after which the price moves by steps
 EVERY = 10
 GAIN = 0.2
-SAFETY, LEAST_TARGET, MOST_TARGET = 0.997, 0.1, 1.08
+SAFETY, LEAST_TARGET, MOST_TARGET = 0.997, 0.1, 1.1
 FIRST_PRICE = 0.05  # of 1 / target
 LOWEST_PRICE, HIGHEST_PRICE = 1e-3, 1e3  # of 1 / target
 GUARD_COST, GUARD_BALANCE = 2.0, 10.0  # in targets
@@ -31,10 +31,10 @@ RARE = 50.0  # decisions that must save for one call
 
 def cost_target(target_usd: float, balance_usd: float) -> float:
     """
-    T = clip(.997 B + A / 300, .1 B, 1.08 B): what may be spent per decision, USD.
+    T = clip(.997 B + A / 300, .1 B, 1.1 B): what may be spent per decision, USD.
 
     What was left over is spent slowly: a window in which spending was cheap is not followed by one
-    that overspends by more than a twelfth.
+    that overspends by more than a tenth.
     """
     wanted = SAFETY * target_usd + balance_usd / WINDOW
     return min(max(wanted, LEAST_TARGET * target_usd), MOST_TARGET * target_usd)

@@ -18,6 +18,13 @@ from bandit.learning.decay import as_of as decayed
 from bandit.learning.offline import of_schema, with_offline
 from bandit.learning.posterior import Posterior, posterior_from
 from bandit.learning.prior import Prior, prior_of
+from bandit.learning.stacking import (
+    STACKED,
+    Alternative,
+    context_weight,
+    stacked,
+    with_alternative,
+)
 from bandit.learning.sums import Sums, no_outcomes
 from bandit.policies.policy import ChoicePolicy, policy_of
 from bandit.policies.utility import Normaliser, normaliser_of
@@ -29,6 +36,7 @@ class LearnedCell:
     """
     What is served of one (arm, head).
 
+    alternative   the same without contexts, where the head stacks the two
     version       of the stored sums that were last looked at
     observations  outcomes folded in, undecayed
     fault         why the stored sums are not what is served; empty when they are
@@ -38,6 +46,7 @@ class LearnedCell:
     """
 
     posterior: Posterior
+    alternative: Alternative | None = None
     version: int = 0
     observations: int = 0
     fault: str = ""
@@ -51,11 +60,12 @@ class Snapshot:
     """
     Everything a decision is made from, besides the query.
 
-    arms         the arms that are not retired; axis 0 of every array
-    prices       in force at `as_of`
-    means        (arms, heads, features)
-    covariances  (arms, heads, features (features + 1) / 2)   packed lower triangles
-    noise        (arms, heads)
+    arms             the arms that are not retired; axis 0 of every array
+    prices           in force at `as_of`
+    context_weights  of the stacked heads: how far context is trusted, 0 to 1
+    means            (arms, heads, features)
+    covariances      (arms, heads, features (features + 1) / 2)   packed lower triangles
+    noise            (arms, heads)
     """
 
     policy: Policy
@@ -67,6 +77,7 @@ class Snapshot:
     arms: tuple[Arm, ...]
     prices: tuple[Price | None, ...]
     cells: Mapping[Cell, LearnedCell]
+    context_weights: Mapping[Objective, float]
     means: Array
     covariances: Array
     noise: Array
@@ -100,22 +111,43 @@ def snapshot_of(
     schema = schema_of(policy.settings.context)
     arms = policy.present_arms
     prices = tuple(arm.price_at(now) for arm in arms)
-    known = previous.cells if previous is not None and previous.schema.id == schema.id else {}
-    cells: dict[Cell, LearnedCell] = {}
-    for arm, price in zip(arms, prices, strict=True):
+    same_schema = previous is not None and previous.schema.id == schema.id
+    known = previous.cells if previous is not None and same_schema else {}
+    like = previous if same_schema and previous is not None and _same(previous.arms, arms) else None
+    cells = {} if like is None else dict(like.cells)
+    touched = {arm_id for arm_id, _ in changed}
+    fresh: list[tuple[int, Objective]] = []
+    for position, (arm, price) in enumerate(zip(arms, prices, strict=True)):
+        is_priced = price is not None
+        stays = like is not None and (like.prices[position] is not None) == is_priced
+        if stays and arm.id not in touched:
+            continue
         for head in HEADS:
             cell = (arm.id, head)
+            if stays and cell not in changed:
+                continue
             cells[cell] = _learned(
-                changed.get(cell),
-                known.get(cell),
-                policy,
-                schema,
-                arm,
-                head,
-                price is not None,
-                now,
+                changed.get(cell), known.get(cell), policy, schema, arm, head, is_priced, now
             )
-    means, covariances, noise = _packed(arms, cells, schema, previous)
+            fresh.append((position, head))
+    means, covariances, noise = _arrays(arms, schema, like)
+    weights = {}
+    for position, head in fresh:
+        posterior = cells[arms[position].id, head].posterior
+        means[position, head] = posterior.mean
+        noise[position, head] = posterior.noise
+        if head not in STACKED:
+            covariances[position, head] = posterior.covariance
+    for head in STACKED:
+        learned = [cells[arm.id, head] for arm in arms]
+        alternatives = [each.alternative for each in learned if each.alternative is not None]
+        weights[head] = context_weight(alternatives)
+        if arms:
+            means[:, head], covariances[:, head, -1], noise[:, head] = stacked(
+                [each.posterior for each in learned], alternatives, weights[head]
+            )
+    for array in (means, covariances, noise):
+        array.setflags(write=False)
     return Snapshot(
         policy=policy,
         schema=schema,
@@ -126,6 +158,7 @@ def snapshot_of(
         arms=arms,
         prices=prices,
         cells=cells,
+        context_weights=weights,
         means=means,
         covariances=covariances,
         noise=noise,
@@ -148,6 +181,7 @@ def _learned(
     offline = of_schema(arm.offline.get(head), schema)
     version, observations, fault = 0, 0, ""
     alarms, alarmed_at = 0, None
+    believed: tuple[Posterior, Alternative | None] | None = None
     if stored is not None:
         version, observations, fault = stored.version, stored.observations, stored.fault
         alarms, alarmed_at = stored.alarms, stored.alarmed_at
@@ -155,59 +189,45 @@ def _learned(
             half_life_hours = policy.settings.half_life_hours.get(head)
             try:
                 current = decayed(stored.sums, now, half_life_hours=half_life_hours)
-                posterior = _posterior(current, prior, offline)
-                return LearnedCell(
-                    posterior, version, observations, "", is_priced, alarms, alarmed_at
-                )
+                believed = _believed(head, current, prior, offline)
             except CorruptPosterior as error:
                 fault = str(error)
-    if known is not None:
-        return LearnedCell(
-            known.posterior, version, observations, fault, known.is_priced, alarms, alarmed_at
-        )
-    empty = no_outcomes(schema.features, epoch=now)
-    try:
-        posterior = _posterior(empty, prior, offline)
-    except CorruptPosterior as error:
-        posterior, fault = posterior_from(empty, prior), fault or str(error)
-    return LearnedCell(posterior, version, observations, fault, is_priced, alarms, alarmed_at)
+    if believed is None and known is not None:
+        believed, is_priced = (known.posterior, known.alternative), known.is_priced
+    if believed is None:
+        empty = no_outcomes(schema.features, epoch=now)
+        try:
+            believed = _believed(head, empty, prior, offline)
+        except CorruptPosterior as error:
+            believed, fault = _believed(head, empty, prior, None), fault or str(error)
+    return LearnedCell(*believed, version, observations, fault, is_priced, alarms, alarmed_at)
 
 
-def _posterior(sums: Sums, prior: Prior, offline: OfflinePrior | None) -> Posterior:
-    """Of the arm's own outcomes beside those recorded elsewhere; its weight tells its own alone."""
-    made = posterior_from(with_offline(sums, offline), prior)
-    return replace(made, weight=sums.weight)
+def _believed(
+    head: Objective, sums: Sums, prior: Prior, offline: OfflinePrior | None
+) -> tuple[Posterior, Alternative | None]:
+    """Of the arm's own outcomes beside those recorded elsewhere; the weight tells its own alone."""
+    together = with_offline(sums, offline)
+    if head in STACKED:
+        posterior, alternative = with_alternative(together, prior)
+        return replace(posterior, weight=sums.weight), alternative
+    return replace(posterior_from(together, prior), weight=sums.weight), None
 
 
-def _packed(
-    arms: tuple[Arm, ...],
-    cells: Mapping[Cell, LearnedCell],
-    schema: FeatureSchema,
-    previous: Snapshot | None,
+def _same(before: tuple[Arm, ...], after: tuple[Arm, ...]) -> bool:
+    """Whether they are the same arms in the same order, whatever became of their settings."""
+    return [arm.id for arm in before] == [arm.id for arm in after]
+
+
+def _arrays(
+    arms: tuple[Arm, ...], schema: FeatureSchema, like: Snapshot | None
 ) -> tuple[Array, Array, Array]:
-    features = schema.features
-    shape = (len(arms), len(HEADS))
-    same_layout = (
-        previous is not None
-        and previous.schema.id == schema.id
-        and [arm.id for arm in previous.arms] == [arm.id for arm in arms]
+    """Means, covariances and noise to be written to; copies of those of `like`, if any."""
+    if like is not None:
+        return like.means.copy(), like.covariances.copy(), like.noise.copy()
+    shape, features = (len(arms), len(HEADS)), schema.features
+    return (
+        np.zeros((*shape, features)),
+        np.zeros((*shape, features * (features + 1) // 2)),
+        np.zeros(shape),
     )
-    if previous is not None and same_layout:
-        means, covariances = previous.means.copy(), previous.covariances.copy()
-        noise = previous.noise.copy()
-    else:
-        means = np.empty((*shape, features))
-        covariances = np.empty((*shape, features * (features + 1) // 2))
-        noise = np.empty(shape)
-    for position, arm in enumerate(arms):
-        for head in HEADS:
-            cell = (arm.id, head)
-            learned = cells[cell]
-            if previous is not None and same_layout and previous.cells[cell] is learned:
-                continue
-            means[position, head] = learned.posterior.mean
-            covariances[position, head] = learned.posterior.covariance
-            noise[position, head] = learned.posterior.noise
-    for array in (means, covariances, noise):
-        array.setflags(write=False)
-    return means, covariances, noise

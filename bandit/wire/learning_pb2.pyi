@@ -202,6 +202,7 @@ class LearningState(_message.Message):
     PENDING_OUTCOMES_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    CONTEXT_WEIGHT_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     policy_version: _builtins.int
@@ -214,6 +215,10 @@ class LearningState(_message.Message):
     """
     pending_outcomes: _builtins.int
     """(Decision, objective) pairs whose outcomes are stored and not yet learned."""
+    context_weight: _builtins.float
+    """How far predictions of quality lean on a request's context, from 0 (each arm's mean alone) to
+    1; what was learned decides, the same for all arms.
+    """
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """When the served state was made; ages of outcomes count up to then."""
@@ -237,10 +242,11 @@ class LearningState(_message.Message):
         pending_outcomes: _builtins.int = ...,
         arms: _abc.Iterable[Global___ArmState] | None = ...,
         budget: _catalog_pb2.BudgetStatus | None = ...,
+        context_weight: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "budget", b"budget", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "budget", b"budget", "context_weight", b"context_weight", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

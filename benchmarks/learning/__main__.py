@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from benchmarks.learning import budgets, change, preferences, wire
+from benchmarks.learning import budgets, change, preferences, priors, wire
 from benchmarks.learning.document import line, written_into
 from benchmarks.learning.figures import Experiment, Section
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "learning.md"
-SEEDS, MANY_SEEDS = 10, 20
+SEEDS, MANY_SEEDS = 10, 40
 
 Make = Callable[[range], Experiment]
 EXPERIMENTS: Mapping[str, tuple[Make, int]] = {
@@ -24,12 +24,13 @@ EXPERIMENTS: Mapping[str, tuple[Make, int]] = {
     "three": (preferences.three_objectives, SEEDS),
     "delays": (preferences.delays, SEEDS),
     "gaps": (preferences.gaps, SEEDS),
-    "cold": (lambda seeds: budgets.seven_targets(seeds, has_validation=False), SEEDS),
+    "cold": (lambda seeds: budgets.seven_targets(seeds, has_validation=False), 2 * SEEDS),
     "warm": (lambda seeds: budgets.seven_targets(seeds, has_validation=True), SEEDS),
     "many": (budgets.other_tables, SEEDS),
     "cut": (budgets.told_price_cut, SEEDS),
     "degraded": (change.silent_degradation, SEEDS),
     "added": (change.added_arms, SEEDS),
+    "priors": (priors.offline_table, SEEDS),
     "wire": (wire.seven_targets, 1),
 }
 

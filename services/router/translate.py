@@ -274,6 +274,7 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
         snapshot_version=snapshot.learned_version,
         as_of=timestamp(snapshot.as_of),
         pending_outcomes=state.pending,
+        context_weight=snapshot.context_weights[Objective.QUALITY],
         budget=budget_status_message(state.spending.budget),
     )
     for position, arm in enumerate(snapshot.arms):

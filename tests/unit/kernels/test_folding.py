@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bandit.kernels.folding import fold, unpack_gram
+from bandit.kernels.folding import fold, pack, unpack_gram
 from tests import naive
 
 CELLS = 4
@@ -120,7 +120,9 @@ def test_an_unpacked_gram_matrix_is_the_weighted_product_of_the_contexts(seed, f
     cells = np.zeros(10, dtype=np.int64)
     sums = fold(no_sums(features), contexts, targets, weights, cells)
 
-    gram = unpack_gram(sums[0], features)
+    gram = unpack_gram(sums[0], np.zeros(features))
 
     assert_allclose(gram, contexts.T @ (weights[:, None] * contexts), atol=1e-10)
     assert_array_equal(gram, gram.T)
+    assert_array_equal(unpack_gram(sums[0], np.ones(features)), gram + np.eye(features))
+    assert_array_equal(pack(gram, 2.0), 2 * sums[0][: features * (features + 1) // 2])

@@ -50,10 +50,14 @@ def a_snapshot(policy, changed=None, *, previous=None, now=NOW):
 
 
 def prior_mean_and_covariance(head, *, is_priced=True):
+    """An arm's quality is explored for what it is on average: by the variance of the bias alone."""
     posterior = posterior_from(
         no_outcomes(SCHEMA.features, epoch=NOW), prior_of(SCHEMA, head, is_priced=is_priced)
     )
-    return posterior.mean, posterior.covariance
+    covariance = posterior.covariance.copy()
+    if head is Objective.QUALITY:
+        covariance[:-1] = 0.0
+    return posterior.mean, covariance
 
 
 def test_before_any_outcome_every_cell_is_its_prior():
@@ -66,7 +70,7 @@ def test_before_any_outcome_every_cell_is_its_prior():
     for head in HEADS:
         mean, covariance = prior_mean_and_covariance(head)
         assert_array_equal(snapshot.means[:, head], [mean, mean])
-        assert_array_equal(snapshot.covariances[:, head], [covariance, covariance])
+        assert_allclose(snapshot.covariances[:, head], [covariance, covariance], rtol=1e-12)
     assert_allclose(snapshot.noise, np.tile([0.09, 0.25, 0.16], (2, 1)))
 
 
@@ -156,7 +160,7 @@ def test_an_arm_added_starts_from_its_prior_and_the_others_keep_what_they_know()
     after = a_snapshot(grown, previous=before)
 
     assert after.means.shape[0] == 3
-    assert_array_equal(after.means[1:], before.means)
+    assert_allclose(after.means[1:], before.means, atol=1e-12)
     assert_array_equal(after.means[0], np.zeros((3, SCHEMA.features)))
     assert after.cells[cell] is before.cells[cell]
 
@@ -170,7 +174,7 @@ def test_a_retired_arm_is_gone():
     after = a_snapshot(shrunk, previous=before)
 
     assert after.arms == (policy.arms[1],)
-    assert_array_equal(after.means, before.means[1:])
+    assert_allclose(after.means, before.means[1:], atol=1e-12)
     assert all(arm_id == policy.arms[1].id for arm_id, _ in after.cells)
 
 
@@ -206,10 +210,11 @@ def test_what_was_recorded_elsewhere_stands_beside_the_arms_own_outcomes_and_doe
     half = Sums(stored(-0.5).sums.values / 2, SCHEMA.features, NOW)
     for snapshot, own in ((before, nothing), (after, half)):
         expected = posterior_from(with_offline(own, offline), quality_prior)
-        assert_allclose(snapshot.means[0, Objective.QUALITY], expected.mean)
-        assert_allclose(snapshot.covariances[0, Objective.QUALITY], expected.covariance)
-        assert snapshot.noise[0, Objective.QUALITY] == pytest.approx(expected.noise)
-        assert snapshot.cells[cell].posterior.weight == own.weight
+        made = snapshot.cells[cell].posterior
+        assert_allclose(made.mean, expected.mean)
+        assert_allclose(made.covariance, expected.covariance)
+        assert made.noise == pytest.approx(expected.noise)
+        assert made.weight == own.weight
     assert_array_equal(
         before.means[0, Objective.COST], prior_mean_and_covariance(Objective.COST)[0]
     )
@@ -223,7 +228,7 @@ def test_a_prior_of_another_feature_schema_is_passed_over():
 
     mean, covariance = prior_mean_and_covariance(Objective.QUALITY)
     assert_array_equal(snapshot.means[0, Objective.QUALITY], mean)
-    assert_array_equal(snapshot.covariances[0, Objective.QUALITY], covariance)
+    assert_allclose(snapshot.covariances[0, Objective.QUALITY], covariance, rtol=1e-12)
 
 
 def test_a_prior_whose_sums_are_lost_is_left_out_and_said_so():
@@ -250,7 +255,26 @@ def test_outcomes_have_aged_when_a_snapshot_is_made():
 
     half = Sums(sums.sums.values / 2, SCHEMA.features, NOW)
     posterior = posterior_from(half, prior_of(SCHEMA, Objective.QUALITY))
-    assert_allclose(snapshot.means[0, Objective.QUALITY], posterior.mean)
+    assert_allclose(snapshot.cells[cell].posterior.mean, posterior.mean)
+
+
+def test_the_qualities_of_all_arms_lean_on_their_context_as_far_as_all_outcomes_bear_out():
+    """One arm's outcomes follow the context without noise: the other's prediction follows too."""
+    policy = a_policy()
+    telling, other = ((arm.id, Objective.QUALITY) for arm in policy.arms)
+    contexts = np.random.default_rng(0).normal(size=(3000, SCHEMA.features))
+    contexts[:, -1] = 1.0
+    evidence = [Evidence(0, x, 0.2 * x[0] - 0.3, 1.0) for x in contexts]
+    sums = folded([no_outcomes(SCHEMA.features, epoch=NOW)], evidence)[0]
+    blind = a_snapshot(policy, {other: stored(*[0.1, -0.2] * 50)})
+
+    seeing = a_snapshot(policy, {telling: StoredSums(1, 3000, sums)}, previous=blind)
+
+    assert blind.context_weights[Objective.QUALITY] == 0.0
+    assert_array_equal(blind.means[1, Objective.QUALITY, :-1], 0.0)
+    assert seeing.context_weights[Objective.QUALITY] > 0.5
+    assert (seeing.means[1, Objective.QUALITY, :-1] != 0.0).all()
+    assert seeing.cells[other] is blind.cells[other]
 
 
 def test_a_price_comes_into_force_with_the_next_snapshot():

@@ -11,10 +11,12 @@ from bandit.evaluation.in_process import InProcessRouter
 from bandit.evaluation.online_knn import OnlineKnn
 from bandit.evaluation.peers import make_peer
 from bandit.evaluation.replay import ReplayRouter, present_at_first
+from bandit.evaluation.scalar_reward import ScalarReward
 from bandit.evaluation.trial import POLICY_ITSELF, Trial
 
 ONLINE_KNN = "online_knn"
 CONTEXT_FREE = "context_free"
+SCALAR_REWARD = "scalar_reward"
 
 Maker = Callable[[Trial, int], ReplayRouter]
 
@@ -39,6 +41,17 @@ def _context_free(trial: Trial, seed: int) -> ReplayRouter:
     return _policy_itself(replace(trial, policy=blind, contexts=contexts, offline={}), seed)
 
 
+def _scalar_reward(trial: Trial, seed: int) -> ReplayRouter:
+    return ScalarReward(
+        trial.table,
+        trial.contexts,
+        trial.policy,
+        trial.prices,
+        seed=seed,
+        models=present_at_first(trial.script, trial.table.models),
+    )
+
+
 def _online_knn(trial: Trial, seed: int) -> ReplayRouter:
     return OnlineKnn(
         trial.table,
@@ -51,7 +64,12 @@ def _online_knn(trial: Trial, seed: int) -> ReplayRouter:
 
 
 CONTENDERS: Mapping[str, Maker] = MappingProxyType(
-    {POLICY_ITSELF: _policy_itself, CONTEXT_FREE: _context_free, ONLINE_KNN: _online_knn}
+    {
+        POLICY_ITSELF: _policy_itself,
+        CONTEXT_FREE: _context_free,
+        ONLINE_KNN: _online_knn,
+        SCALAR_REWARD: _scalar_reward,
+    }
 )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,20 +68,44 @@ def posterior_with_evidence(sums: Sums, prior: Prior) -> tuple[Posterior, float]
     The posterior, and the logarithm of how probable the model made the outcomes.
 
         ln p = (ln |L0| - ln |precision|) / 2 + a0 ln b0 - a ln b
-        a = a0 + n / 2    b0 = a0 sigma0^2    b = b0 + SSR / 2
 
     Without ln Gamma(a) - ln Gamma(a0) - n / 2 ln 2 pi, which all models of the same outcomes with
     the same a0 share.  Source: Murphy (2007), section 3; Bishop (2006), eq. 3.118.
     """
     factor = precision_factor(sums, prior)
     mean = solve(factor, sums.moment)
-    residual = max(sums.square - float(mean @ sums.moment), 0.0)
-    shape = prior.shape + max(sums.weight, 0.0) / 2
-    rate0 = prior.shape * prior.noise_deviation**2
-    rate = rate0 + residual / 2
-    noise = rate / shape
-    covariance = pack(invert(factor), noise)
-    posterior = Posterior(mean=mean, covariance=covariance, noise=noise, weight=sums.weight)
+    own = conjugate(sums.weight, sums.square - float(mean @ sums.moment), prior)
+    covariance = pack(invert(factor), own.noise)
+    posterior = Posterior(mean=mean, covariance=covariance, noise=own.noise, weight=sums.weight)
     volume = np.log(prior.precision).sum() / 2 - np.log(factor.diagonal()).sum()
-    evidence = float(volume) + prior.shape * math.log(rate0) - shape * math.log(rate)
-    return posterior, evidence
+    return posterior, float(volume) + own.evidence
+
+
+def noise_from(sums: Sums, prior: Prior) -> float:
+    """sigma^2 of the posterior alone; raises CorruptPosterior, as `precision_factor` does."""
+    mean = solve(precision_factor(sums, prior), sums.moment)
+    return conjugate(sums.weight, sums.square - float(mean @ sums.moment), prior).noise
+
+
+class Conjugate(NamedTuple):
+    """
+    What the Inverse-Gamma half of the posterior says.
+
+    noise     sigma^2 = b / a
+    evidence  a0 ln b0 - a ln b
+    """
+
+    noise: float
+    evidence: float
+
+
+def conjugate(weight: float, residual: float, prior: Prior) -> Conjugate:
+    """
+    a = a0 + n / 2, b = b0 + SSR / 2, with b0 = a0 sigma0^2.
+
+    Below 0, where both can only be by rounding, `weight` n and `residual` SSR count as 0.
+    """
+    shape = prior.shape + max(weight, 0.0) / 2
+    rate0 = prior.shape * prior.noise_deviation**2
+    rate = rate0 + max(residual, 0.0) / 2
+    return Conjugate(rate / shape, prior.shape * math.log(rate0) - shape * math.log(rate))

@@ -6,6 +6,7 @@ coefficients are noise.  Both are made from the same sums, so the choice between
 anew with every outcome, and taken back with every correction.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from bandit.domain.objective import Objective
 from bandit.kernels.jit import Array
-from bandit.learning.posterior import Posterior, posterior_with_evidence
+from bandit.learning.posterior import Posterior, conjugate, posterior_with_evidence
 from bandit.learning.prior import Prior
 from bandit.learning.sums import Sums
 
@@ -31,12 +32,15 @@ class Alternative:
     """
     What the outcomes of one (arm, head) say when their contexts are left out.
 
-    constant  posterior of the bias alone, one feature
-    gain      ln of the Bayes factor, the model with context over this one
-    distance  sum over outcomes of (difference of the two predictions)^2 / sigma^2
+    mean, variance   of the bias alone
+    noise            sigma^2
+    gain             ln of the Bayes factor, the model with context over this one
+    distance         sum over outcomes of (difference of the two predictions)^2 / sigma^2
     """
 
-    constant: Posterior
+    mean: float
+    variance: float
+    noise: float
     gain: float
     distance: float
 
@@ -44,17 +48,23 @@ class Alternative:
 def with_alternative(sums: Sums, prior: Prior) -> tuple[Posterior, Alternative]:
     """The posterior, and what it is to be stacked on; raises as `posterior_from` does."""
     contextual, evidence = posterior_with_evidence(sums, prior)
-    bias = Sums(
-        values=np.array([sums.weight, sums.moment[-1], sums.square, sums.weight]),
-        features=1,
-        epoch=sums.epoch,
-    )
-    bias_prior = Prior(prior.precision[-1:].copy(), prior.noise_deviation, prior.shape)
-    constant, constant_evidence = posterior_with_evidence(bias, bias_prior)
+    # The same formulas with one feature, whose gram matrix is the weight.
+    before, moment = float(prior.precision[-1]), float(sums.moment[-1])
+    precision = before + sums.weight
+    mean = moment / precision
+    residual = max(sums.square - mean * moment, 0.0)
+    constant = conjugate(sums.weight, residual, prior)
+    without = (math.log(before) - math.log(precision)) / 2 + constant.evidence
     apart = contextual.mean.copy()
-    apart[-1] -= constant.mean[0]
+    apart[-1] -= mean
     distance = max(float(apart @ sums.gram @ apart), 0.0) / constant.noise
-    return contextual, Alternative(constant, evidence - constant_evidence, distance)
+    return contextual, Alternative(
+        mean=mean,
+        variance=constant.noise / precision,
+        noise=constant.noise,
+        gain=evidence - without,
+        distance=distance,
+    )
 
 
 def context_weight(alternatives: Iterable[Alternative]) -> float:
@@ -86,8 +96,8 @@ def stacked(
     costs more than it finds out.
     """
     ours = np.array([(it.covariance[-1], it.noise) for it in contextual])
-    theirs = np.array([(it.constant.covariance[0], it.constant.noise) for it in alternatives])
+    theirs = np.array([(it.mean, it.variance, it.noise) for it in alternatives])
     means = weight * np.stack([it.mean for it in contextual])
-    means[:, -1] += (1 - weight) * np.array([it.constant.mean[0] for it in alternatives])
-    variances, noises = (weight * ours + (1 - weight) * theirs).T
+    means[:, -1] += (1 - weight) * theirs[:, 0]
+    variances, noises = (weight * ours + (1 - weight) * theirs[:, 1:]).T
     return means, variances, noises

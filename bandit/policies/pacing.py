@@ -25,7 +25,7 @@ GAIN = 0.2
 SAFETY, LEAST_TARGET, MOST_TARGET = 0.997, 0.1, 1.1
 FIRST_PRICE = 0.05  # of 1 / target
 LOWEST_PRICE, HIGHEST_PRICE = 1e-3, 1e3  # of 1 / target
-GUARD_COST, GUARD_BALANCE = 2.0, 10.0  # in targets
+GUARD_COST, GUARD_BALANCE = 2.0, 15.0  # in targets
 RARE = 50.0  # decisions that must save for one call
 
 
@@ -57,7 +57,7 @@ def is_too_dear(
     (arms,): the eligible arms that one decision should not spend on.
 
     An arm that is not the cheapest, costs more than twice the target, and may cost more than the
-    account holds and ten targets: by its 95% quantile, or by its 99.9% quantile where what the
+    account holds and fifteen targets: by its 95% quantile, or by its 99.9% quantile where what the
     cheapest arm leaves of the target pays for less than one such call in fifty, since calls so rare
     do not average their tail out.  The cheapest arm is never among them.
 

@@ -11,16 +11,20 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bandit.evaluation.replay import Played
+from bandit.evaluation.runs import OnDecisions
+from bandit.evaluation.trial import Trial
 from benchmarks.learning import budgets, change, preferences, priors, wire
 from benchmarks.learning.document import line, written_into
 from benchmarks.learning.figures import Experiment, Section
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "learning.md"
-SEEDS, MANY_SEEDS = 10, 40
+SEEDS, MANY_SEEDS = 10, 30
 
 Make = Callable[[range], Experiment]
 EXPERIMENTS: Mapping[str, tuple[Make, int]] = {
     "cells": (preferences.nine_cells, MANY_SEEDS),
+    "scalar": (preferences.scalar_reward, SEEDS),
     "three": (preferences.three_objectives, SEEDS),
     "delays": (preferences.delays, SEEDS),
     "gaps": (preferences.gaps, SEEDS),
@@ -40,7 +44,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.learning")
     parser.add_argument("--only", help="some experiments, comma-separated", default="")
     parser.add_argument("--seeds", type=int, help="as many for all, instead of their own number")
-    parser.add_argument("--write", action="store_true", help="write docs/learning.md")
+    parser.add_argument(
+        "--write", action="store_true", help="write the figures into docs/learning.md"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)  # before a library does, at a level of its own
     if "BANDIT_DATA" not in os.environ:
@@ -48,8 +54,9 @@ def main() -> int:
         return 2
     names = options.only.split(",") if options.only else list(EXPERIMENTS)
     started = time.perf_counter()
+    known: dict[Trial, list[Played]] = {}
     sections = [
-        _run(name, range(options.seeds or EXPERIMENTS[name][1]), EXPERIMENTS[name][0])
+        _run(name, range(options.seeds or EXPERIMENTS[name][1]), EXPERIMENTS[name][0], known)
         for name in names
     ]
     print(f"{time.perf_counter() - started:.0f} s")
@@ -58,17 +65,13 @@ def main() -> int:
     return 0 if all(figure.holds for section in sections for figure in section.figures) else 1
 
 
-def _run(name: str, seeds: range, make: Make) -> Section:
+def _run(name: str, seeds: range, make: Make, known: dict[Trial, list[Played]]) -> Section:
     experiment = make(seeds)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, transient=True) as bar:
         task = bar.add_task(name, total=experiment.decisions)
-        played = experiment.play(
-            list(experiment.trials.values()),
-            list(experiment.seeds),
-            on_decisions=lambda count: bar.advance(task, count),
-        )
-    section = experiment.read(dict(zip(experiment.trials, played, strict=True)))
+        played = _played(experiment, known, lambda count: bar.advance(task, count))
+    section = experiment.read(played)
     many = "seed" if len(experiment.seeds) == 1 else "seeds"
     section = replace(section, title=f"{section.title} ({len(experiment.seeds)} {many})")
     print(f"\n{section.title}")
@@ -78,6 +81,16 @@ def _run(name: str, seeds: range, make: Make) -> Section:
         print(line(figure))
     sys.stdout.flush()
     return section
+
+
+def _played(
+    experiment: Experiment, known: dict[Trial, list[Played]], told: OnDecisions
+) -> dict[str, list[Played]]:
+    """The passes of every trial; what another experiment has played is not played again."""
+    seeds, trials = list(experiment.seeds), experiment.trials
+    missing = [trial for trial in trials.values() if len(known.get(trial, ())) < len(seeds)]
+    known |= zip(missing, experiment.play(missing, seeds, on_decisions=told), strict=True)
+    return {name: known[trial][: len(seeds)] for name, trial in trials.items()}
 
 
 if __name__ == "__main__":

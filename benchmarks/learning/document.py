@@ -1,5 +1,6 @@
 """Sections as Markdown, between the marks of a document."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,21 +8,44 @@ from benchmarks.learning.figures import Figure, Section
 
 BEGIN = "<!-- figures: `make learning` writes what stands between these marks -->"
 END = "<!-- end of figures -->"
-
-
-def rendered(sections: Sequence[Section]) -> str:
-    """All sections, in their order."""
-    return "\n".join(_section(section) for section in sections)
+HEADINGS = ("figure", "measured", "bound", "")
+HOLDS, MISSED = "holds", "**missed**"
 
 
 def written_into(document: Path, sections: Sequence[Section]) -> None:
-    """Put the sections between the marks; what stands around them stays."""
+    """
+    Put the sections between the marks, each in the place of the one with its title.
+
+    A new one comes last; the other sections, and what stands around the marks, stay.
+    """
     text = document.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    _, found, after = rest.partition(END)
+    figures, found, after = rest.partition(END)
     if not found:
         raise ValueError(f"{document.name} has no marks for the figures")
-    document.write_text(f"{before}{BEGIN}\n\n{rendered(sections)}\n{END}{after}", encoding="utf-8")
+    held = {
+        _title(part): f"### {part.strip()}\n"
+        for part in re.split(r"^### ", figures, flags=re.M)[1:]
+    }
+    held |= {section.title.partition(" (")[0]: _section(section) for section in sections}
+    body = "\n".join(held.values())
+    document.write_text(f"{before}{BEGIN}\n\n{body}\n{END}{after}", encoding="utf-8")
+
+
+def _title(part: str) -> str:
+    """Of a section without its mark: all before the number of seeds."""
+    return part.partition("\n")[0].partition(" (")[0]
+
+
+def deviations(document: Path, title: str) -> dict[str, float]:
+    """Claims of a section to the deviations over seeds that the document gives; 0 of a worst."""
+    _, _, rest = document.read_text(encoding="utf-8").partition(f"### {title} (")
+    found = {}
+    for row in rest.partition("\n### ")[0].splitlines():
+        cells = [cell.strip() for cell in row.strip("|").split("|")]
+        if len(cells) == len(HEADINGS) and cells[-1] in (HOLDS, MISSED):
+            found[cells[0]] = float(cells[1].partition("±")[2] or 0.0)
+    return found
 
 
 def line(figure: Figure) -> str:
@@ -50,12 +74,12 @@ def _section(section: Section) -> str:
         parts.extend(_row(row) for row in rows)
         parts.append("")
     if section.figures:
-        parts.append(_row(["figure", "measured", "bound", ""]))
-        parts.append(_row(["---"] * 4))
+        parts.append(_row(HEADINGS))
+        parts.append(_row(["---"] * len(HEADINGS)))
         for figure in section.figures:
             sign = "≤" if figure.is_ceiling else "≥"
             bound = "" if figure.bound is None else f"{sign} {figure.bound:.4g}"
-            verdict = "" if figure.bound is None else "holds" if figure.holds else "**missed**"
+            verdict = "" if figure.bound is None else HOLDS if figure.holds else MISSED
             parts.append(_row([figure.claim, number(figure), bound, verdict]))
         parts.append("")
     return "\n".join(parts)

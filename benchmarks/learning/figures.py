@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 
@@ -53,10 +52,6 @@ class Figure:
         if self.bound is None:
             return -float("inf")
         return self.measured - self.bound if self.is_ceiling else self.bound - self.measured
-
-    def is_plausible(self, *, deviations: float) -> bool:
-        """Whether so few seeds are compatible with the bound: within that many standard errors."""
-        return self.excess <= deviations * self.deviation / sqrt(len(self.values))
 
 
 @dataclass(frozen=True, slots=True)

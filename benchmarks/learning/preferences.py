@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from bandit.domain.preference import Preference
-from bandit.evaluation.contenders import CONTEXT_FREE
+from bandit.evaluation.contenders import CONTEXT_FREE, SCALAR_REWARD
 from bandit.evaluation.regret import Measured, measured
 from bandit.evaluation.replay import Played
 from bandit.evaluation.stream import StreamSettings
+from bandit.evaluation.trial import Trial
 from benchmarks.learning.figures import Experiment, Figure, Passes, Section
 from benchmarks.learning.recorded import SHORT, recorded
 
@@ -39,6 +41,12 @@ def stream(weight: str, *, delay: float = 0.0, missing: float = 0.0) -> StreamSe
     return StreamSettings(tradeoffs=wanted, delay=delay, missing=missing)
 
 
+@lru_cache(maxsize=32)
+def plain(name: str, weight: str) -> Trial:
+    """A table under a cost weight and nothing else: the same object to all who play it."""
+    return recorded(name).trial(stream(weight))
+
+
 def results(name: str, passes: Sequence[Played]) -> list[Measured]:
     """One `Measured` per seed."""
     data = recorded(name)
@@ -50,7 +58,7 @@ def nine_cells(seeds: range) -> Experiment:
     trials = {}
     for name in TABLES:
         for weight in WEIGHTS:
-            trial = recorded(name).trial(stream(weight))
+            trial = plain(name, weight)
             trials[f"{name} {weight}"] = trial
             trials[f"{name} {weight} blind"] = replace(trial, contender=CONTEXT_FREE)
 
@@ -127,7 +135,7 @@ def gaps(seeds: range) -> Experiment:
     trials = {}
     for name in TABLES:
         for weight in WEIGHTS:
-            trials[f"{name} {weight}"] = recorded(name).trial(stream(weight))
+            trials[f"{name} {weight}"] = plain(name, weight)
             trials[f"{name} {weight} half"] = recorded(name).trial(stream(weight, missing=0.5))
 
     def read(passes: Passes) -> Section:
@@ -143,6 +151,31 @@ def gaps(seeds: range) -> Experiment:
             "Missing outcomes",
             "Every second quality, at random, never arrives; costs do.",
             (Figure(claim, average, MISSING_CEILING, is_ceiling=True),),
+        )
+
+    return Experiment(trials, seeds, read)
+
+
+def scalar_reward(seeds: range) -> Experiment:
+    """One head per objective against one for the utility, each request with its own preference."""
+    names = ("routerbench", "bfcl")
+    trials = {}
+    for name in names:
+        trials[name] = plain(name, "U")
+        trials[f"{name} scalar"] = replace(trials[name], contender=SCALAR_REWARD)
+
+    def read(passes: Passes) -> Section:
+        figures = []
+        for name in names:
+            ours = results(name, passes[name])
+            rival = results(name, passes[f"{name} scalar"])
+            less = tuple(b.regret - a.regret for a, b in zip(ours, rival, strict=True))
+            figures.append(Figure(f"regret less than a scalar reward's, {SHORT[name]}", less, 0.0))
+        return Section(
+            "Separate heads against a scalar reward",
+            "The rival is the same Thompson sampling on the utility itself, with the cost weight "
+            "as a feature; a preference uniform on [0, 1] per request, the same draws for both.",
+            tuple(figures),
         )
 
     return Experiment(trials, seeds, read)

@@ -10,7 +10,7 @@ from bandit.evaluation.offline import offline_priors
 from bandit.evaluation.regret import measured
 from bandit.evaluation.table import OutcomeTable
 from benchmarks.learning.figures import Experiment, Figure, Passes, Section
-from benchmarks.learning.preferences import results, stream
+from benchmarks.learning.preferences import plain, results, stream
 from benchmarks.learning.recorded import Recorded, halves, recorded
 
 SPLITS, EARLY = 4, 500
@@ -29,7 +29,7 @@ def offline_table(seeds: range) -> Experiment:
             trials[f"{weight} {split} prior"] = replace(trial, offline=_priors(before))
     rb = recorded("routerbench")
     turned = replace(rb, table=_turned_around(rb.table))
-    trials["rb"] = rb.trial(stream("U"))
+    trials["rb"] = plain("routerbench", "U")
     trials["rb inverted"] = replace(trials["rb"], offline=_priors(turned))
 
     def early(passes: Passes, key: str, split: int) -> list[float]:

@@ -1,8 +1,4 @@
-"""Does the learner learn?  Known coefficients, known best arms, and recorded outcomes."""
-
-import os
-from functools import lru_cache
-from pathlib import Path
+"""Does the learner learn?  Known coefficients and known best arms."""
 
 import numpy as np
 import pytest
@@ -12,18 +8,15 @@ from bandit.domain.policy import Algorithm, ContextSettings, ContextSource, Poli
 from bandit.domain.preference import Preference
 from bandit.evaluation.in_process import table_contexts
 from bandit.evaluation.regret import measured
-from bandit.evaluation.replay import play
-from bandit.evaluation.runs import Trial, run, run_all
-from bandit.evaluation.stream import StreamSettings, stream_of
-from bandit.evaluation.table import OutcomeTable, read_prices, read_table
-from bandit.features.encoder import WordLlamaEncoder
+from bandit.evaluation.runs import Trial, run
+from bandit.evaluation.stream import StreamSettings
+from bandit.evaluation.table import OutcomeTable
 from bandit.features.schema import schema_of
 from bandit.learning.posterior import posterior_from
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, folded, no_outcomes
 from bandit.policies.utility import Normaliser
 from tests.builders import NOW
-from tests.statistical.scalar_rival import ScalarRewardRouter
 
 FEATURES = 4
 OF_VECTORS = ContextSettings(source=ContextSource.VECTOR, vector_length=FEATURES)
@@ -145,99 +138,3 @@ def test_where_the_best_arm_depends_on_the_query_learning_beats_every_single_arm
     late = measured(table, played, normaliser, positions=np.arange(1_000, 2_000))
     best, single = late.oracle.utility, late.best_single.utility
     assert late.utility > single + 0.5 * (best - single)
-
-
-# Recorded outcomes
-
-DATA = os.environ.get("BANDIT_DATA")
-WITH_DATA = pytest.mark.skipif(
-    DATA is None, reason="BANDIT_DATA is not set: replay on the development tables not run"
-)
-SEEDS = range(10)
-
-
-@lru_cache(maxsize=1)
-def encoder():
-    return WordLlamaEncoder()
-
-
-@pytest.fixture(scope="module")
-def recorded():
-    """Name of a table to (table, prices, settings, contexts), each read and encoded once."""
-
-    @lru_cache(maxsize=3)
-    def read(name):
-        table = read_table(Path(DATA) / f"{name}.parquet")
-        prices = read_prices(Path(DATA) / "prices.csv", table.models)
-        lists = [p.list_usd(float(table.request_tokens.mean())) for p in prices.values()]
-        settings = PolicySettings(cost_range=Range(min(lists) / 3, 3 * max(lists)))
-        return table, prices, settings, table_contexts(table, settings, encoder(), None)
-
-    return read
-
-
-def replayed(recorded, name, tradeoffs):
-    """One `Measured` per seed: shipped defaults, shuffled, immediate outcomes."""
-    table, prices, settings, contexts = recorded(name)
-    trial = Trial(table, contexts, settings, prices, StreamSettings(tradeoffs=tradeoffs))
-    normaliser = Normaliser(settings.cost_range, settings.latency_range_ms, settings.cost_form)
-    return [measured(table, played, normaliser) for played in run_all(trial, SEEDS)]
-
-
-@WITH_DATA
-@pytest.mark.data
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    ("name", "cost_weight", "floor"),
-    [
-        ("routerbench", 0.2, 0.557),
-        ("paretobandit", 0.2, 0.618),
-        ("bfcl", 0.2, 0.617),
-        ("routerbench", 0.05, 0.773),
-        ("paretobandit", 0.05, 0.8455),
-        ("bfcl", 0.05, 0.794),
-    ],
-)
-def test_mean_utility_under_a_fixed_preference_reaches_its_floor(
-    recorded, name, cost_weight, floor
-):
-    """What the shipped defaults must reach from a cold start; the best single model is near."""
-    tradeoff = Preference(quality=1 - cost_weight, cost=cost_weight)
-
-    utilities = [one.utility for one in replayed(recorded, name, (tradeoff,))]
-
-    assert np.mean(utilities) >= floor, f"deviation over seeds {np.std(utilities, ddof=1):.4f}"
-
-
-@WITH_DATA
-@pytest.mark.data
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    ("name", "ceiling"), [("paretobandit", 0.0015), ("routerbench", 0.014), ("bfcl", 0.013)]
-)
-def test_mean_regret_under_random_preferences_stays_below_its_ceiling(recorded, name, ceiling):
-    """Regret against the best single model for each preference, known in hindsight."""
-    regrets = [one.regret for one in replayed(recorded, name, "random")]
-
-    assert np.mean(regrets) <= ceiling, f"deviation over seeds {np.std(regrets, ddof=1):.4f}"
-
-
-@WITH_DATA
-@pytest.mark.data
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", ["routerbench", "bfcl"])
-def test_separate_heads_beat_a_scalar_reward_under_random_preferences(recorded, name):
-    """Paired seeds: the same queries, preferences and draws for both."""
-    table, prices, settings, contexts = recorded(name)
-    normaliser = Normaliser(settings.cost_range, settings.latency_range_ms, settings.cost_form)
-
-    ours = [one.regret for one in replayed(recorded, name, "random")]
-    rival = []
-    for seed in SEEDS:
-        stream = stream_of(len(table), StreamSettings(tradeoffs="random"), seed=seed)
-        router = ScalarRewardRouter(
-            table, contexts, settings, prices, normaliser, seed=seed, now=NOW
-        )
-        rival.append(measured(table, play(table, stream, router), normaliser).regret)
-
-    assert np.mean(ours) < np.mean(rival), (np.mean(ours), np.mean(rival))

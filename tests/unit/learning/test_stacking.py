@@ -70,8 +70,9 @@ def test_the_alternative_is_the_posterior_of_the_mean_alone():
 
     constant = posterior_from(bias_sums, bias_prior)
     assert_allclose(contextual.mean, posterior_from(sums, PRIOR).mean)
-    assert_allclose(alternative.constant.mean, constant.mean)
-    assert_allclose(alternative.constant.covariance, constant.covariance)
+    assert alternative.mean == pytest.approx(constant.mean[0])
+    assert alternative.variance == pytest.approx(constant.covariance[0])
+    assert alternative.noise == pytest.approx(constant.noise)
     gain = student_evidence(contexts, targets, PRIOR) - student_evidence(
         contexts[:, -1:], targets, bias_prior
     )
@@ -89,11 +90,16 @@ def test_nothing_seen_is_no_reason_to_trust_context():
 
 def test_the_weight_by_hand():
     """Gains 10 + 20, distances 40 + 60: (30 + 50) / (60 + 100) = .5; harmful context gets none."""
-    some = posterior_from(no_outcomes(1, epoch=NOW), Prior(np.array([5.0]), 0.3, 10.0))
+
+    def weight(*pairs):
+        return context_weight(
+            [Alternative(0.0, 0.02, 0.09, gain=gain, distance=apart) for gain, apart in pairs]
+        )
+
     assert RESERVE == 60.0
-    assert context_weight([Alternative(some, 10.0, 40.0), Alternative(some, 20.0, 60.0)]) == 0.5
-    assert context_weight([Alternative(some, -200.0, 40.0)]) == 0.0
-    assert context_weight([Alternative(some, 1e6, 40.0)]) == 1.0
+    assert weight((10.0, 40.0), (20.0, 60.0)) == 0.5
+    assert weight((-200.0, 40.0)) == 0.0
+    assert weight((1e6, 40.0)) == 1.0
 
 
 def test_context_that_tells_much_is_trusted_and_noise_is_not():
@@ -111,9 +117,8 @@ def test_the_stacked_prediction_lies_between_the_two_and_is_explored_by_its_mean
 
     means, variances, noises = stacked([contextual] * 2, [alternative] * 2, 0.25)
 
-    constant = alternative.constant
-    assert_allclose(means @ x, 0.25 * (contextual.mean @ x) + 0.75 * constant.mean[0])
-    assert_allclose(variances, 0.25 * contextual.covariance[-1] + 0.75 * constant.covariance[0])
-    assert_allclose(noises, 0.25 * contextual.noise + 0.75 * constant.noise)
+    assert_allclose(means @ x, 0.25 * (contextual.mean @ x) + 0.75 * alternative.mean)
+    assert_allclose(variances, 0.25 * contextual.covariance[-1] + 0.75 * alternative.variance)
+    assert_allclose(noises, 0.25 * contextual.noise + 0.75 * alternative.noise)
     assert means.shape == (2, 3)
     assert variances.shape == noises.shape == (2,)

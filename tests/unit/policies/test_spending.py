@@ -71,10 +71,10 @@ def guarded(cost_usd, *, balance):
 
 
 def test_the_guard_worked_out_by_hand():
-    """B = .01, and 95% of calls cost up to 2.04 times the mean: .061 and .163, A + 10 B = .1."""
+    """B = .01, and 95% of calls cost up to 2.04 times the mean: .061 and .163, A + 15 B = .15."""
     assert guarded([0.001, 0.03, 0.08], balance=0.0) == [0, 0, Removal.BUDGET_GUARD]
     assert guarded([0.001, 0.03, 0.08], balance=0.1) == [0, 0, 0]
-    assert guarded([0.001, 0.03, 0.08], balance=-0.05) == [0, 10, 10]
+    assert guarded([0.001, 0.03, 0.08], balance=-0.1) == [0, 10, 10]
 
 
 def test_an_arm_within_two_targets_passes_the_guard_whatever_was_overspent():
@@ -88,8 +88,8 @@ def test_calls_that_are_affordable_but_rarely_must_fit_even_if_they_go_very_wron
     """
     assert guarded([0.001, 0.44, 0.5], balance=1.5) == [0, 0, 10]
     assert guarded([0.001, 0.44, 0.5], balance=2.1) == [0, 0, 0]
-    assert guarded([0.0099, 0.0099, 0.03], balance=0.0) == [0, 0, 10]
-    assert guarded([0.0099, 0.0099, 0.03], balance=0.03) == [0, 0, 0]
+    assert guarded([0.0099, 0.0099, 0.03], balance=-0.03) == [0, 0, 10]
+    assert guarded([0.0099, 0.0099, 0.03], balance=0.0) == [0, 0, 0]
 
 
 @settings(deadline=None)

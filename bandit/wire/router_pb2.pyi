@@ -260,7 +260,9 @@ class Estimate(_message.Message):
     mean: _builtins.float
     """Expected value, in the property's unit."""
     deviation: _builtins.float
-    """Standard deviation of the belief about that expected value, same unit, >= 0."""
+    """Standard deviation of the belief about that expected value, same unit, >= 0. Of quality: of the
+    arm's mean over all requests, which is what an arm is explored by.
+    """
     def __init__(
         self,
         *,

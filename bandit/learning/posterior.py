@@ -39,8 +39,13 @@ def precision_factor(sums: Sums, prior: Prior) -> Array:
     """
     (features, features): L with L L' = L0 + S, lower triangular.
 
-    Raises CorruptPosterior if the sums are not finite or the precision not positive definite.
+    Raises CorruptPosterior if the sums are of another number of features than the prior, are not
+    finite, or leave the precision not positive definite.
     """
+    if sums.features != prior.precision.size:  # the kernels look at no bounds
+        raise CorruptPosterior(
+            f"the sums are of {sums.features} features, not of {prior.precision.size}"
+        )
     if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
         raise CorruptPosterior("the sums are not finite sums of outcomes")
     factor = factorize(unpack_gram(sums.values, prior.precision))

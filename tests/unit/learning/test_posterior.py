@@ -104,3 +104,9 @@ def test_a_posterior_cannot_be_written_to():
 
     assert not posterior.mean.flags.writeable
     assert not posterior.covariance.flags.writeable
+
+
+@pytest.mark.parametrize("features", [1, 3])
+def test_sums_of_another_number_of_features_are_refused(features):
+    with pytest.raises(CorruptPosterior, match=f"of {features} features, not of 2"):
+        posterior_from(no_outcomes(features, epoch=NOW), a_prior([1.0, 1.0]))

@@ -35,6 +35,10 @@ def corrupt(version=1):
     return StoredSums(version, 3, Sums(values, SCHEMA.features, NOW))
 
 
+def of_another_length(version=1):
+    return StoredSums(version, 3, no_outcomes(SCHEMA.features - 1, epoch=NOW))
+
+
 def unreadable(version=1):
     return StoredSums(version, 3, None, fault="checksum does not match")
 
@@ -112,7 +116,7 @@ def test_a_snapshot_is_not_changed_by_its_successor():
     assert not before.means.flags.writeable
 
 
-@pytest.mark.parametrize("broken", [corrupt, unreadable])
+@pytest.mark.parametrize("broken", [corrupt, of_another_length, unreadable])
 def test_a_corrupt_cell_keeps_its_last_good_posterior_and_says_why(broken):
     policy = a_policy()
     cell = (policy.arms[0].id, Objective.QUALITY)
@@ -126,7 +130,7 @@ def test_a_corrupt_cell_keeps_its_last_good_posterior_and_says_why(broken):
     assert_array_equal(after.means, before.means)
 
 
-@pytest.mark.parametrize("broken", [corrupt, unreadable])
+@pytest.mark.parametrize("broken", [corrupt, of_another_length, unreadable])
 def test_a_cell_corrupt_from_the_start_is_its_prior_and_says_why(broken):
     policy = a_policy()
     cell = (policy.arms[0].id, Objective.QUALITY)

@@ -1,7 +1,7 @@
 """An arm that drifts, its outcomes in any order, and the sums that the log then gives."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,6 +11,7 @@ from bandit.domain.decision import Decision, DecisionId
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import OutcomeRow
 from bandit.domain.policy import Policy
+from bandit.learning.alarms import Alarm
 from bandit.learning.targets import target_of
 from bandit.routing.ports import Cell
 from tests.builders import NOW, a_decision, an_outcome
@@ -69,15 +70,25 @@ def latest_values(rows: list[OutcomeRow]) -> dict[Key, float]:
 def sums_from_the_log(
     decisions: list[Decision],
     values: Mapping[Key, float],
-    alarms: Mapping[Cell, list[tuple[datetime, float]]],
+    alarms: Mapping[Cell, Sequence[Alarm]],
+    *,
+    now: datetime,
 ) -> dict[Cell, NDArray[np.float64]]:
-    """By definition: every outcome counts its weight at every alarm at or after its decision."""
+    """
+    By definition: every outcome counts its weight at every alarm at or after its decision, and
+    fades, from then on, with the cube of the time.
+    """
     by_id = {decision.id: decision for decision in decisions}
     sums: dict[Cell, NDArray[np.float64]] = {}
     for (decision_id, objective), value in values.items():
         decision = by_id[decision_id]
         cell = (decision.arm_id, objective)
-        weight = np.prod([w for at, w in alarms.get(cell, []) if decision.at <= at])
+        weight = 1.0
+        for alarm in alarms.get(cell, ()):
+            fading = timedelta(hours=alarm.fading_hours)
+            weight *= alarm.weight if decision.at <= alarm.at else 1.0
+            since = max(decision.at, alarm.at) - alarm.at + fading
+            weight *= (since / (now - alarm.at + fading)) ** 3
         x = decision.context.astype(float)
         y = target_of(objective, value, list_usd=decision.list_usd, quality_prior_mean=0.9)
         gram = np.outer(x, x)[np.tril_indices(len(x))]

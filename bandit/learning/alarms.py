@@ -29,12 +29,15 @@ class Alarm:
     """
     An (arm, head) is no longer what it was.
 
-    at      outcomes of decisions made then or before count `weight` from now on
-    weight  rho, in (0, 1)
+    at            outcomes of decisions made then or before count `weight` from now on
+    weight        rho, in (0, 1)
+    fading_hours  how long outcomes count nearly in full from then on, see `decay.py`; None: they do
+                  for good
     """
 
     at: datetime
     weight: float = WEIGHT_AFTER_ALARM
+    fading_hours: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from bandit.domain.decision import Decision, DecisionId
 from bandit.domain.errors import CorruptPosterior
 from bandit.domain.policy import Policy
 from bandit.features.schema import FeatureSchema, schema_of
-from bandit.learning.alarms import Alarm, Monitor, discounted, weight_after
+from bandit.learning.alarms import Monitor, discounted
+from bandit.learning.decay import Forgetting, rebased, weight_of
 from bandit.learning.decay import as_of as decayed
-from bandit.learning.decay import rebased, weight_of
 from bandit.learning.effective import effective_value
 from bandit.learning.posterior import precision_factor
 from bandit.learning.prior import prior_of
@@ -166,7 +166,7 @@ def _successors(
         by_cell[change.cell].append(change)
     successors: dict[Cell, _Successor] = {}
     faults: dict[Cell, str] = {}
-    usable: list[tuple[Cell, Sums, Watched]] = []
+    usable: list[tuple[Cell, Sums, Watched, Forgetting]] = []
     for cell in sorted(by_cell):
         held = stored.get(cell)
         if held is not None and held.sums is None:
@@ -191,48 +191,42 @@ def _successors(
             if held is not None and held.sums is not None
             else no_outcomes(schema.features, epoch=latest)
         )
-        half_life_hours = policy.settings.half_life_hours.get(cell[1])
         # All that is in the sums was decided at or before the alarms raised now.
         sums = discounted(sums, math.prod(raised.alarm.weight for raised in watch.raised))
-        usable.append((cell, rebased(sums, latest, half_life_hours=half_life_hours), watch))
+        half_life_hours = policy.settings.half_life_hours.get(cell[1])
+        forgetting = Forgetting(half_life_hours, watch.monitor.alarms)
+        usable.append((cell, rebased(sums, latest, forgetting), watch, forgetting))
 
     evidence: list[Evidence] = []
-    for position, (cell, sums, watch) in enumerate(usable):
+    for position, (cell, sums, _, forgetting) in enumerate(usable):
         for change in by_cell[cell]:
-            evidence.extend(_evidence(position, sums, change, policy, watch.monitor.alarms))
-    successive = folded([sums for _, sums, _ in usable], evidence)
-    for (cell, _, watch), sums in zip(usable, successive, strict=True):
-        half_life_hours = policy.settings.half_life_hours.get(cell[1])
+            evidence.extend(_evidence(position, sums, change, policy, forgetting))
+    successive = folded([sums for _, sums, _, _ in usable], evidence)
+    for (cell, _, watch, forgetting), sums in zip(usable, successive, strict=True):
         try:
             # At the scale of now: at the epoch's, weights and their rounding may be huge.
-            current = decayed(sums, now, half_life_hours=half_life_hours)
+            current = decayed(sums, now, forgetting)
             precision_factor(current, prior_of(schema, cell[1]))
         except CorruptPosterior as error:
             faults[cell] = str(error)
             continue
         held = stored.get(cell)
         new = sum(change.before is None for change in by_cell[cell])
-        alarms = watch.monitor.alarms
         successor = StoredSums(
             version=(held.version if held is not None else 0) + 1,
             observations=(held.observations if held is not None else 0) + new,
             sums=sums,
-            alarms=len(alarms),
-            alarmed_at=alarms[-1].at if alarms else None,
+            alarms=watch.monitor.alarms,
         )
         successors[cell] = _Successor(successor, watch)
     return successors, faults
 
 
 def _evidence(
-    position: int, sums: Sums, change: _Change, policy: Policy, alarms: Sequence[Alarm]
+    position: int, sums: Sums, change: _Change, policy: Policy, forgetting: Forgetting
 ) -> list[Evidence]:
     decision, head = change.decision, change.cell[1]
-    weight = weight_of(
-        decision.at,
-        epoch=sums.epoch,
-        half_life_hours=policy.settings.half_life_hours.get(head),
-    ) * weight_after(alarms, decision.at)
+    weight = weight_of(decision.at, epoch=sums.epoch, forgetting=forgetting)
 
     def evidence(value: float, sign: float) -> Evidence:
         target = target_of(

@@ -109,16 +109,14 @@ class StoredSums:
     version       0: nothing is stored yet
     observations  outcomes folded in, undecayed
     sums          None where they cannot be decoded; `fault` then says why
-    alarms        how many there were; the sums are already discounted
-    alarmed_at    the last one's moment; None: there was none
+    alarms        all so far, in order of time; the sums are already discounted
     """
 
     version: int
     observations: int
     sums: Sums | None
     fault: str = ""
-    alarms: int = 0
-    alarmed_at: datetime | None = None
+    alarms: tuple[Alarm, ...] = ()
 
 
 class PosteriorReader(Protocol):

@@ -14,6 +14,8 @@ from bandit.domain.policy import Policy
 from bandit.domain.price import Price
 from bandit.features.schema import FeatureSchema, schema_of
 from bandit.kernels.jit import Array
+from bandit.learning.alarms import Alarm
+from bandit.learning.decay import Forgetting
 from bandit.learning.decay import as_of as decayed
 from bandit.learning.offline import of_schema, with_offline
 from bandit.learning.posterior import Posterior, posterior_from
@@ -41,8 +43,8 @@ class LearnedCell:
     observations  outcomes folded in, undecayed
     fault         why the stored sums are not what is served; empty when they are
     is_priced     which prior the posterior was made with
-    alarms        how often a change was found
-    alarmed_at    the last alarm's moment; None: there was none
+    alarms        of the changes that were found
+    sums          what the posterior was made from, where it is to be made anew as time goes by
     """
 
     posterior: Posterior
@@ -51,8 +53,13 @@ class LearnedCell:
     observations: int = 0
     fault: str = ""
     is_priced: bool = True
-    alarms: int = 0
-    alarmed_at: datetime | None = None
+    alarms: tuple[Alarm, ...] = ()
+    sums: Sums | None = None
+
+    @property
+    def ages(self) -> bool:
+        """Whether what is served of it changes while nothing is learned."""
+        return self.sums is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +113,8 @@ def snapshot_of(
     """
     The successor of `previous` with the cells that changed.
 
-    A cell that cannot be used keeps its last good posterior, else the prior, and says why.
+    A cell that cannot be used keeps its last good posterior, else the prior, and says why.  One
+    that forgets is brought to the age of `now`, whether it changed or not.
     """
     schema = schema_of(policy.settings.context)
     arms = policy.present_arms
@@ -115,16 +123,13 @@ def snapshot_of(
     known = previous.cells if previous is not None and same_schema else {}
     like = previous if same_schema and previous is not None and _same(previous.arms, arms) else None
     cells = {} if like is None else dict(like.cells)
-    touched = {arm_id for arm_id, _ in changed}
     fresh: list[tuple[int, Objective]] = []
     for position, (arm, price) in enumerate(zip(arms, prices, strict=True)):
         is_priced = price is not None
         stays = like is not None and (like.prices[position] is not None) == is_priced
-        if stays and arm.id not in touched:
-            continue
         for head in HEADS:
             cell = (arm.id, head)
-            if stays and cell not in changed:
+            if stays and cell not in changed and not cells[cell].ages:
                 continue
             cells[cell] = _learned(
                 changed.get(cell), known.get(cell), policy, schema, arm, head, is_priced, now
@@ -176,22 +181,28 @@ def _learned(
     now: datetime,
 ) -> LearnedCell:
     if stored is None and known is not None and known.is_priced == is_priced:
-        return known
+        if not known.ages:
+            return known
+        stored = StoredSums(
+            known.version, known.observations, known.sums, known.fault, known.alarms
+        )
     prior = prior_of(schema, head, is_priced=is_priced)
     offline = of_schema(arm.offline.get(head), schema)
     version, observations, fault = 0, 0, ""
-    alarms, alarmed_at = 0, None
+    alarms: tuple[Alarm, ...] = ()
+    sums: Sums | None = None
     believed: tuple[Posterior, Alternative | None] | None = None
     if stored is not None:
         version, observations, fault = stored.version, stored.observations, stored.fault
-        alarms, alarmed_at = stored.alarms, stored.alarmed_at
+        alarms = stored.alarms
         if stored.sums is not None:
-            half_life_hours = policy.settings.half_life_hours.get(head)
+            forgetting = Forgetting(policy.settings.half_life_hours.get(head), alarms)
             try:
-                current = decayed(stored.sums, now, half_life_hours=half_life_hours)
-                believed = _believed(head, current, prior, offline)
+                believed = _believed(head, decayed(stored.sums, now, forgetting), prior, offline)
             except CorruptPosterior as error:
                 fault = str(error)
+            else:
+                sums = stored.sums if forgetting.goes_on else None
     if believed is None and known is not None:
         believed, is_priced = (known.posterior, known.alternative), known.is_priced
     if believed is None:
@@ -200,7 +211,7 @@ def _learned(
             believed = _believed(head, empty, prior, offline)
         except CorruptPosterior as error:
             believed, fault = _believed(head, empty, prior, None), fault or str(error)
-    return LearnedCell(*believed, version, observations, fault, is_priced, alarms, alarmed_at)
+    return LearnedCell(*believed, version, observations, fault, is_priced, alarms, sums)
 
 
 def _believed(

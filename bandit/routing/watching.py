@@ -9,6 +9,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.policy import Detector, Policy
 from bandit.features.schema import FeatureSchema
 from bandit.learning.alarms import Alarm, Monitor
+from bandit.learning.decay import Forgetting
 from bandit.learning.decay import as_of as decayed
 from bandit.learning.drift import (
     LEAST_WEIGHT,
@@ -20,6 +21,11 @@ from bandit.learning.posterior import noise_from
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Sums
 from bandit.routing.ports import Cell, PolicyEvent, StoredSums
+
+# As long as so many outcomes took to come in, those after an alarm count nearly in full.  Fewer
+# have the arm tried again sooner, and learn less of it: docs/decisions/0013.
+FADING_OUTCOMES = 100
+LEAST_FADING_HOURS = 1 / 3600.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +87,7 @@ def watched(
 
     sums = held.sums if held is not None else None
     current = (
-        decayed(sums, now, half_life_hours=policy.settings.half_life_hours.get(cell[1]))
+        decayed(sums, now, Forgetting(policy.settings.half_life_hours.get(cell[1]), alarms))
         if sums is not None
         else None
     )
@@ -97,7 +103,7 @@ def watched(
             and not (alarms and decision.at <= alarms[-1].at)
         )
         weight += 1.0
-        if detector is None or not is_watched:
+        if detector is None or grown_at is None or not is_watched:
             continue
         if noise is None:
             noise = _noise(schema, cell[1], current, is_priced=decision.price is not None)
@@ -114,7 +120,7 @@ def watched(
         observations += 1
         memory, finding = detector.observe(memory, residual)
         if finding is not None:
-            alarm = Alarm(at=latest)
+            alarm = Alarm(at=latest, fading_hours=_fading_hours(grown_at, latest, observations))
             alarms = (*alarms, alarm)
             raised.append(Raised(cell, alarm, finding, observations))
             weight, observations, grown_at = weight * alarm.weight, 0, None
@@ -139,8 +145,15 @@ def event_of(policy: Policy, raised: Raised, *, at: datetime) -> PolicyEvent:
             "observations": raised.observations,
             "decided_until": raised.alarm.at.isoformat(),
             "weight": raised.alarm.weight,
+            "fading_hours": raised.alarm.fading_hours,
         },
     )
+
+
+def _fading_hours(grown_at: datetime, latest: datetime, observations: int) -> float:
+    """At the pace of the outcomes that were watched since the last alarm."""
+    hours = (latest - grown_at).total_seconds() / 3600.0
+    return max(FADING_OUTCOMES * hours / observations, LEAST_FADING_HOURS)
 
 
 def _resumed(

@@ -258,8 +258,8 @@ class ServedSnapshots:
         if previous is not None:
             previous = _without(previous, _arms_with_other_priors(previous, policy, now))
             known = {cell: learned.version for cell, learned in previous.cells.items()}
-        if _ages(policy) and now - aged_at >= AGEING_INTERVAL:
-            known, aged_at = {}, now
+        if _is_to_age(before, now):
+            aged_at = now
         learned_version, changed = self._posteriors.learned(
             policy.id, schema_of(policy.settings.context).id, known=known
         )
@@ -292,7 +292,7 @@ def _is_current(held: _Held, versions: Versions, now: datetime) -> bool:
     """Whether neither a change nor the time that passed asks for another snapshot."""
     if held.versions != versions:
         return False
-    if _ages(held.policy) and now - held.aged_at >= AGEING_INTERVAL:
+    if _is_to_age(held, now):
         return False
     return not any(
         held.snapshot.as_of < version.valid_from <= now
@@ -301,8 +301,13 @@ def _is_current(held: _Held, versions: Versions, now: datetime) -> bool:
     )
 
 
-def _ages(policy: Policy) -> bool:
-    return bool(policy.settings.half_life_hours)
+def _is_to_age(held: _Held | None, now: datetime) -> bool:
+    """Whether a snapshot forgets as time goes by, and has not been made anew for a while."""
+    return (
+        held is not None
+        and now - held.aged_at >= AGEING_INTERVAL
+        and any(learned.ages for learned in held.snapshot.cells.values())
+    )
 
 
 def _arms_with_other_priors(previous: Snapshot, policy: Policy, now: datetime) -> set[ArmId]:

@@ -290,7 +290,7 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
 
 
 def _head(head: HeadState) -> learning_pb2.HeadState:
-    alarmed_at = head.learned.alarmed_at
+    alarms = head.learned.alarms
     return learning_pb2.HeadState(
         objective=catalog.OBJECTIVES[head.objective],
         observations=head.learned.observations,
@@ -300,8 +300,8 @@ def _head(head: HeadState) -> learning_pb2.HeadState:
         version=head.learned.version,
         fault=head.learned.fault,
         prior_strength=head.prior_strength,
-        alarms=head.learned.alarms,
-        alarmed_at=None if alarmed_at is None else timestamp(alarmed_at),
+        alarms=len(alarms),
+        alarmed_at=timestamp(alarms[-1].at) if alarms else None,
     )
 
 

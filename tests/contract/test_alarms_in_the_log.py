@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 
 from bandit.domain.policy import Detector, DriftSettings, PolicySettings
 from bandit.features.schema import schema_of
+from bandit.learning.decay import Forgetting, as_of
 from bandit.routing.learner import fold_due
 from tests.builders import A_CONTEXT, NOW, a_policy
 from tests.drifting import (
@@ -43,14 +44,12 @@ async def test_the_sums_are_those_of_the_log_with_its_alarms(store, kind):
     _, stored = store.posteriors.learned(policy.id, schema_of(A_CONTEXT).id, known={})
     with store.learning.begin(policy.id) as fold:
         monitors = fold.monitors(list(stored))
-    alarms = {
-        cell: [(alarm.at, alarm.weight) for alarm in monitor.alarms]
-        for cell, monitor in monitors.items()
-    }
-    expected = sums_from_the_log(decisions, latest_values(rows), alarms)
+    alarms = {cell: monitor.alarms for cell, monitor in monitors.items()}
+    expected = sums_from_the_log(decisions, latest_values(rows), alarms, now=LATER)
     assert sum(map(len, alarms.values())) >= 2
     assert set(stored) == set(expected)
     for cell, wanted in expected.items():
         tolerance = 1e-9 * (1 + np.abs(wanted).max())
-        assert_allclose(stored[cell].sums.values, wanted, rtol=0, atol=tolerance)
-        assert stored[cell].alarms == len(alarms[cell])
+        held = as_of(stored[cell].sums, LATER, Forgetting(None, stored[cell].alarms))
+        assert_allclose(held.values, wanted, rtol=0, atol=tolerance)
+        assert stored[cell].alarms == alarms[cell]

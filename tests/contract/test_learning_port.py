@@ -217,18 +217,20 @@ async def test_contributions_are_replaced_by_their_successors(store, policy):
         assert fold.contributions([(second.id, COST)]) == {}
 
 
-async def test_sums_remember_how_often_they_were_discounted(store, policy):
-    cell = (policy.arms[0].id, QUALITY)
-    changed = replace(stored(), alarms=2, alarmed_at=NOW)
+async def test_sums_come_with_the_alarms_of_their_cell(store, policy):
+    cell, other = (policy.arms[0].id, QUALITY), (policy.arms[0].id, COST)
+    alarms = (Alarm(NOW, 0.5), Alarm(LATER, 0.02, 1.5))
+    event = an_event("drift_alarm")
     with store.learning.begin(policy.id) as fold:
-        write(fold, {cell: stored()})
-    with store.learning.begin(policy.id) as fold:
-        write(fold, {cell: replace(changed, version=2)})
+        write(fold, {cell: replace(stored(), alarms=alarms)})
+        fold.raise_alarm(other, Alarm(NOW), event)
+        for alarm in alarms:
+            fold.raise_alarm(cell, alarm, event)
 
     with store.learning.begin(policy.id) as fold:
         (held,) = fold.sums(SCHEMA, [cell]).values()
     (read,) = store.posteriors.learned(policy.id, SCHEMA, known={})[1].values()
-    assert (held.alarms, held.alarmed_at) == (read.alarms, read.alarmed_at) == (2, NOW)
+    assert held.alarms == read.alarms == alarms
 
 
 async def test_a_watch_goes_on_where_it_stopped(store, policy):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import PolicySettings
 from bandit.features.schema import schema_of
-from bandit.learning.decay import as_of
+from bandit.learning.decay import Forgetting, as_of
 from bandit.routing.learner import fold_due
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
@@ -64,7 +64,7 @@ async def learned(store: Store, values, rng: random.Random, *, is_orderly: bool)
     return {
         (positions[arm_id], head): (
             held.observations,
-            as_of(held.sums, LATER, half_life_hours=HALF_LIFE_HOURS.get(head)).values,
+            as_of(held.sums, LATER, Forgetting(HALF_LIFE_HOURS.get(head))).values,
         )
         for (arm_id, head), held in cells.items()
     }

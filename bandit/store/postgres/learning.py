@@ -36,7 +36,7 @@ from bandit.store.postgres.catalog import log_event, notify
 from bandit.store.postgres.codecs import decision_from, sums_bytes, utc
 from bandit.store.postgres.engine import transaction
 from bandit.store.postgres.posteriors import stored_sums_from
-from bandit.store.postgres.watching import keep_monitors, log_alarm, monitors_in
+from bandit.store.postgres.watching import alarms_of, keep_monitors, log_alarm, monitors_in
 
 LEARNER_STATEMENT_TIMEOUT_MS = 30_000
 HOLD_TIMEOUT_MS = 2000
@@ -193,14 +193,14 @@ class _PostgresFold:
             columns.observations,
             columns.epoch,
             columns.sums,
-            columns.alarms,
-            columns.alarmed_at,
         ).where(
             columns.policy_id == self._policy_id,
             columns.schema_id == schema_id,
             columns.arm_id == any_(literal(list({arm for arm, _ in cells}), ARRAY(Uuid))),
         )
-        held = dict(map(stored_sums_from, self._connection.execute(query)))
+        rows = self._connection.execute(query).all()
+        alarms = alarms_of(self._connection, self._policy_id) if rows else {}
+        held = dict(stored_sums_from(row, alarms) for row in rows)
         return {cell: held[cell] for cell in cells if cell in held}
 
     def write(
@@ -320,8 +320,8 @@ class _PostgresFold:
             columns["observations"].append(stored.observations)
             columns["weights"].append(stored.sums.weight)
             columns["sums"].append(sums_bytes(stored.sums))
-            columns["alarms"].append(stored.alarms)
-            columns["alarm_times"].append(stored.alarmed_at)
+            columns["alarms"].append(len(stored.alarms))
+            columns["alarm_times"].append(stored.alarms[-1].at if stored.alarms else None)
         return columns
 
 

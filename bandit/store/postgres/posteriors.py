@@ -9,15 +9,17 @@ from bandit.domain.arm import ArmId
 from bandit.domain.errors import CorruptPosterior, UnknownPolicy
 from bandit.domain.objective import Objective
 from bandit.domain.policy import PolicyId
+from bandit.learning.alarms import Alarm
 from bandit.routing.ports import Cell, StoredSums
 from bandit.store.postgres import schema
-from bandit.store.postgres.codecs import sums_from, utc
+from bandit.store.postgres.codecs import sums_from
 from bandit.store.postgres.engine import transaction
+from bandit.store.postgres.watching import alarms_of
 
 # Cells known at their current version stay where they are: sums are long.
 _CHANGED = text(
     """
-    select arm_id, head, version, observations, epoch, sums, alarms, alarmed_at from posterior
+    select arm_id, head, version, observations, epoch, sums from posterior
     where policy_id = :policy_id and schema_id = :schema_id and not exists (
         select from unnest(cast(:arms as uuid[]), cast(:heads as smallint[]),
                            cast(:versions as bigint[])) as known (arm_id, head, version)
@@ -59,25 +61,27 @@ class PostgresPosteriors:
                     "versions": list(known.values()),
                 },
             ).all()
-        return learned_version, dict(map(stored_sums_from, rows))
+            alarms = alarms_of(connection, policy_id) if rows else {}
+        return learned_version, dict(stored_sums_from(row, alarms) for row in rows)
 
     def pending(self, policy_id: PolicyId) -> int:
         with transaction(self._engine) as connection:
             return int(connection.execute(_PENDING, {"policy_id": policy_id}).scalar_one())
 
 
-def stored_sums_from(row: Sequence[Any]) -> tuple[Cell, StoredSums]:
+def stored_sums_from(
+    row: Sequence[Any], alarms: Mapping[Cell, tuple[Alarm, ...]]
+) -> tuple[Cell, StoredSums]:
     """
-    A cell from (arm, head, version, observations, epoch, sums, alarms, alarmed_at).
+    A cell from (arm, head, version, observations, epoch, sums), and the policy's alarms.
 
     What cannot be decoded is said in `fault`, so that it keeps no other cell from being read.
     """
-    arm_id, head, version, observations, epoch, kept, alarms, alarmed_at = row
+    arm_id, head, version, observations, epoch, kept = row
     sums, fault = None, ""
     try:
         sums = sums_from(bytes(kept), epoch=epoch)
     except CorruptPosterior as error:
         fault = str(error)
-    alarmed_at = None if alarmed_at is None else utc(alarmed_at)
-    stored = StoredSums(version, observations, sums, fault, alarms, alarmed_at)
-    return (ArmId(arm_id), Objective(head)), stored
+    cell = (ArmId(arm_id), Objective(head))
+    return cell, StoredSums(version, observations, sums, fault, alarms.get(cell, ()))

@@ -198,6 +198,7 @@ alarm = Table(
     Column("head", SmallInteger, primary_key=True, autoincrement=False),
     Column("at", DateTime(timezone=True), primary_key=True),
     Column("weight", Double, nullable=False),
+    Column("fading_hours", Double),  # null: later outcomes do not fade
 )
 
 drift_monitor = Table(

@@ -28,19 +28,25 @@ _MONITORS = text(
 )
 
 
+def alarms_of(connection: Connection, policy_id: PolicyId) -> dict[Cell, tuple[Alarm, ...]]:
+    """All alarms of a policy, in order of time; a cell without any is left out."""
+    alarms: dict[Cell, list[Alarm]] = defaultdict(list)
+    columns = schema.alarm.c
+    for row in connection.execute(
+        select(schema.alarm).where(columns.policy_id == policy_id).order_by(columns.at)
+    ):
+        cell = (ArmId(row.arm_id), Objective(row.head))
+        alarms[cell].append(Alarm(utc(row.at), row.weight, row.fading_hours))
+    return {cell: tuple(of_cell) for cell, of_cell in alarms.items()}
+
+
 def monitors_in(
     connection: Connection, policy_id: PolicyId, cells: Collection[Cell]
 ) -> dict[Cell, Monitor]:
     """The monitors of these cells with their alarms; one never watched is left out."""
     arms = literal(list({arm_id for arm_id, _ in cells}), ARRAY(Uuid))
-    alarm, monitor = schema.alarm.c, schema.drift_monitor.c
-    alarms: dict[Cell, list[Alarm]] = defaultdict(list)
-    for row in connection.execute(
-        select(schema.alarm)
-        .where(alarm.policy_id == policy_id, alarm.arm_id == any_(arms))
-        .order_by(alarm.at)
-    ):
-        alarms[ArmId(row.arm_id), Objective(row.head)].append(Alarm(utc(row.at), row.weight))
+    monitor = schema.drift_monitor.c
+    alarms = alarms_of(connection, policy_id)
     held = {}
     for row in connection.execute(
         select(schema.drift_monitor).where(
@@ -54,7 +60,7 @@ def monitors_in(
             detector=Detector(row.detector),
             memory=memory_from(bytes(row.memory)),
             observations=row.observations,
-            alarms=tuple(alarms[cell]),
+            alarms=alarms.get(cell, ()),
         )
     return {cell: held[cell] for cell in cells if cell in held}
 
@@ -90,5 +96,6 @@ def log_alarm(connection: Connection, policy_id: PolicyId, cell: Cell, alarm: Al
             head=int(cell[1]),
             at=alarm.at,
             weight=alarm.weight,
+            fading_hours=alarm.fading_hours,
         )
     )

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import PolicySettings
 from bandit.features.schema import schema_of
-from bandit.learning.decay import as_of
+from bandit.learning.decay import Forgetting, as_of
 from bandit.learning.sums import Sums, no_outcomes
 from bandit.learning.targets import target_of
 from bandit.routing.learner import HOLD, Folded, fold_due
@@ -100,7 +100,7 @@ def assert_learned(world, values):
     assert set(cells) == {world.cell(*cell) for cell in expected}
     for cell, wanted in expected.items():
         half_life = world.policy.settings.half_life_hours.get(cell[1])
-        sums = as_of(cells[world.cell(*cell)].sums, LATER, half_life_hours=half_life)
+        sums = as_of(cells[world.cell(*cell)].sums, LATER, Forgetting(half_life))
         assert_allclose(sums.values, wanted, rtol=0, atol=1e-9 * (1 + np.abs(wanted).max()))
 
 
@@ -219,7 +219,7 @@ def test_an_outcome_many_half_lives_late_harms_nothing():
 
     stored = world.cells()[world.cell(0)]
     assert stored.observations == 2
-    assert as_of(stored.sums, NOW, half_life_hours=1 / 60).weight == pytest.approx(1.0)
+    assert as_of(stored.sums, NOW, Forgetting(1 / 60)).weight == pytest.approx(1.0)
 
 
 def corrupt_sums():

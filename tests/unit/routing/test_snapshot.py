@@ -10,6 +10,7 @@ from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import PolicySettings, Range
 from bandit.domain.price import Price
 from bandit.features.schema import schema_of
+from bandit.learning.alarms import Alarm
 from bandit.learning.offline import with_offline
 from bandit.learning.posterior import posterior_from
 from bandit.learning.prior import prior_of
@@ -288,3 +289,21 @@ def test_a_price_comes_into_force_with_the_next_snapshot():
     after = a_snapshot(policy, previous=before, now=LATER)
 
     assert (before.prices, after.prices) == ((None,), (Price(1.0),))
+
+
+def test_after_an_alarm_what_was_learned_fades_though_nothing_new_is():
+    """Three hours on, with an hour of fading, an outcome from before the alarm has (1/4)^3 left."""
+    policy = a_policy()
+    cell = (policy.arms[0].id, Objective.QUALITY)
+    alarmed = replace(stored(-0.5), alarms=(Alarm(NOW, fading_hours=1.0),))
+    before = a_snapshot(policy, {cell: alarmed})
+
+    after = a_snapshot(policy, previous=before, now=NOW + timedelta(hours=3))
+
+    faded = Sums(alarmed.sums.values / 4**3, SCHEMA.features, NOW)
+    expected = posterior_from(faded, prior_of(SCHEMA, Objective.QUALITY))
+    assert_allclose(after.cells[cell].posterior.mean, expected.mean)
+    assert after.cells[cell].posterior.weight == pytest.approx(
+        before.cells[cell].posterior.weight / 64
+    )
+    assert after.cells[cell].version == before.cells[cell].version

@@ -14,7 +14,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.policy import Detector, DriftSettings, PolicySettings
 from bandit.features.schema import schema_of
 from bandit.learning.alarms import WEIGHT_AFTER_ALARM, Direction
-from bandit.learning.decay import as_of
+from bandit.learning.decay import Forgetting, as_of
 from bandit.learning.drift import LEAST_WEIGHT
 from bandit.routing.learner import fold_due
 from bandit.store.memory import MemoryStore
@@ -67,6 +67,11 @@ class World:
         folded = fold_due(self.store, self.policy, now=now, limit=limit)
         self.alarms.extend(folded.alarms)
 
+    def weight(self):
+        """Of the outcomes in the sums, as the latest fold had them."""
+        stored, now = self.stored(), NOW + self.made * MINUTE
+        return as_of(stored.sums, now, Forgetting(None, stored.alarms)).weight
+
     def stored(self):
         return self.store.learned(self.policy.id, SCHEMA.id, known={})[1][self.cell]
 
@@ -88,8 +93,7 @@ def test_an_arm_that_gets_worse_raises_an_alarm(kind, one_by_one):
     assert (first.cell, first.finding.direction) == (world.cell, Direction.DOWN)
     assert 120 * MINUTE <= first.alarm.at - NOW < 160 * MINUTE
     stored = world.stored()
-    assert stored.alarms == len(world.alarms)
-    assert stored.alarmed_at == world.alarms[-1].alarm.at
+    assert stored.alarms == tuple(raised.alarm for raised in world.alarms)
 
 
 def test_cusum_finds_residuals_of_three_at_the_fifth_and_then_what_was_counts_little():
@@ -145,13 +149,15 @@ def test_after_an_alarm_the_watch_rests_until_as_much_was_learned_again():
     world = World()
     world.tell(world.decide(60), 0.9)
     world.tell(world.decide(5), 0.1)
-    left = 65 * WEIGHT_AFTER_ALARM
+    told = 0
 
-    world.tell(world.decide(int(YOUNG - left) + 1), 0.9, one_by_one=True)
-    assert world.monitor().observations == 0
+    while world.monitor().observations == 0:
+        grown_to = world.weight()
+        world.tell(world.decide(1), 0.9)
+        told += 1
 
-    world.tell(world.decide(1), 0.9)
-    assert world.monitor().observations == 1
+    assert YOUNG < grown_to < YOUNG + 1
+    assert told >= YOUNG - 65 * WEIGHT_AFTER_ALARM
 
 
 def test_the_watch_rests_for_what_is_folded_together_with_the_alarm():
@@ -166,7 +172,10 @@ def test_the_watch_rests_for_what_is_folded_together_with_the_alarm():
 
     assert len(world.alarms) == 1
     assert world.monitor().observations == 0
-    assert world.stored().sums.weight == pytest.approx(65 * WEIGHT_AFTER_ALARM + 20)
+    alarm = world.alarms[0].alarm
+    faded = [(1 + number / 60 / alarm.fading_hours) ** 3 for number in range(1, 21)]
+    held = as_of(world.stored().sums, alarm.at, Forgetting(None, (alarm,)))
+    assert held.weight == pytest.approx(65 * WEIGHT_AFTER_ALARM + sum(faded))
 
 
 def test_decisions_up_to_the_last_alarm_are_not_watched():
@@ -238,9 +247,12 @@ def test_with_a_half_life_both_discounts_multiply():
     world.tell(world.decide(5), 0.1)
 
     assert len(world.alarms) == 1
-    sums = as_of(world.stored().sums, LATER, half_life_hours=24.0)
+    alarms = world.stored().alarms
+    sums = as_of(world.stored().sums, LATER, Forgetting(24.0, alarms))
     ages = [(LATER - NOW - number * MINUTE).total_seconds() / 3600 for number in range(105)]
-    expected = WEIGHT_AFTER_ALARM * sum(2.0 ** (-age / 24) for age in ages)
+    fading = alarms[0].fading_hours
+    faded = (fading / (fading + (LATER - alarms[0].at).total_seconds() / 3600)) ** 3
+    expected = faded * WEIGHT_AFTER_ALARM * sum(2.0 ** (-age / 24) for age in ages)
     assert sums.weight == pytest.approx(expected, rel=1e-9)
 
 
@@ -271,12 +283,13 @@ def test_the_sums_are_those_of_the_log_with_its_alarms(seed, delay, kind):
 
     alarms = {}
     for raised in world.alarms:
-        alarms.setdefault(raised.cell, []).append((raised.alarm.at, raised.alarm.weight))
-    expected = sums_from_the_log(decisions, latest_values(rows), alarms)
+        alarms.setdefault(raised.cell, []).append(raised.alarm)
+    expected = sums_from_the_log(decisions, latest_values(rows), alarms, now=LATER)
     stored = world.store.learned(world.policy.id, SCHEMA.id, known={})[1]
     assert alarms or kind is not Detector.CUSUM
     assert set(stored) == set(expected)
     for cell, wanted in expected.items():
         tolerance = 1e-9 * (1 + np.abs(wanted).max())
-        assert_allclose(stored[cell].sums.values, wanted, rtol=0, atol=tolerance)
-        assert stored[cell].alarms == len(alarms.get(cell, []))
+        held = as_of(stored[cell].sums, LATER, Forgetting(None, stored[cell].alarms))
+        assert_allclose(held.values, wanted, rtol=0, atol=tolerance)
+        assert stored[cell].alarms == tuple(alarms.get(cell, []))

@@ -142,7 +142,8 @@ class PolicySettings:
     unpriced_list_usd    USD that stand in for the list price of an arm without one; fixed when the
                          policy is made; None: the geometric middle of the cost range
     half_life_hours      age at which an outcome counts half, per objective; absent: never
-    drift                what watches for change; after an alarm earlier outcomes count 0.02
+    drift                what watches for change; after an alarm earlier outcomes count 0.02, and
+                         later ones fade (`learning/decay.py`)
     profiles             trade-offs that requests may ask for by name
     rules                arms that requests with certain labels are kept to
     explore_quota        decisions for which an arm added later is tried before it stands on its

@@ -627,7 +627,7 @@ Global___HalfLife: _TypeAlias = HalfLife  # noqa: Y015
 @_typing.final
 class DriftSettings(_message.Message):
     """What watches for change, per objective. After an alarm, outcomes of the arm's earlier decisions
-    count 0.02 in what is believed about that objective.
+    count 0.02 in what is believed about that objective, and later ones fade with the time since it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -123,13 +123,17 @@ def snapshot_of(
     known = previous.cells if previous is not None and same_schema else {}
     like = previous if same_schema and previous is not None and _same(previous.arms, arms) else None
     cells = {} if like is None else dict(like.cells)
+    renewed = {*changed, *(cell for cell, learned in cells.items() if learned.ages)}
+    touched = {arm_id for arm_id, _ in renewed}
     fresh: list[tuple[int, Objective]] = []
     for position, (arm, price) in enumerate(zip(arms, prices, strict=True)):
         is_priced = price is not None
         stays = like is not None and (like.prices[position] is not None) == is_priced
+        if stays and arm.id not in touched:
+            continue
         for head in HEADS:
             cell = (arm.id, head)
-            if stays and cell not in changed and not cells[cell].ages:
+            if stays and cell not in renewed:
                 continue
             cells[cell] = _learned(
                 changed.get(cell), known.get(cell), policy, schema, arm, head, is_priced, now

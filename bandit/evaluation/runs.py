@@ -3,8 +3,10 @@
 import copyreg
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from multiprocessing import connection
 from multiprocessing.sharedctypes import Synchronized
 from types import MappingProxyType
 from typing import Any
@@ -121,6 +123,15 @@ _decided: "Synchronized[int] | None" = None
 def _adopt(trials: tuple[Trial, ...], decided: "Synchronized[int]") -> None:
     global _trials, _decided
     _trials, _decided = trials, decided
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A replay that is killed takes its passes with it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - this process is a worker
+    connection.wait([parent.sentinel])
+    os._exit(1)
 
 
 def _count(decisions: int) -> None:

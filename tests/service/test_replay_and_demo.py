@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -216,3 +219,33 @@ def test_the_demo_repeats_its_decisions_for_the_same_seed(tmp_path: Path):
     assert once == again
     assert once_under_budget == again_under_budget
     assert len(once) == len(once_under_budget) == 180
+
+
+def test_a_replay_that_is_killed_leaves_nothing_running(outcomes: Path):
+    arguments = ["replay", outcomes, "--cost-range", "1e-5,1e-1", "--seeds", 200, "--no-rivals"]
+    command = [*COMMAND, *map(str, arguments)]
+    replay = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
+    _until(lambda: len(_members(replay.pid)) >= 4)  # it, a fork server, and its passes
+
+    replay.kill()
+    replay.wait()
+
+    _until(lambda: not _members(replay.pid))
+
+
+def _members(session: int) -> list[int]:
+    """The living processes of a session."""
+    members = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of = status.read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state != "Z":
+                members.append(int(status.parent.name))
+    return members
+
+
+def _until(holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

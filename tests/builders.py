@@ -17,6 +17,7 @@ from bandit.domain.outcome import OutcomeRow
 from bandit.domain.policy import ContextSettings, ContextSource, Policy, PolicyId, PolicySettings
 from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.price import Price, PriceVersion
+from bandit.domain.reward_window import NO_DEADLINES, Deadline
 from bandit.features.schema import schema_of
 from bandit.learning.offline import offline_prior
 from bandit.routing.ports import PolicyEvent
@@ -106,6 +107,9 @@ def a_decision(
     input_tokens: int = 1000,
     labels: Mapping[str, str] | None = None,
     charge: Charge | None = None,
+    deadlines: Mapping[Objective, Deadline] = NO_DEADLINES,
+    is_deferred: bool = False,
+    activated_at: datetime | None = None,
 ) -> Decision:
     """A decision of that policy for its first arm; the context ends with the constant 1."""
     schema = schema_of(policy.settings.context)
@@ -136,6 +140,9 @@ def a_decision(
         candidates=candidates,
         labels=labels if labels is not None else {},
         charge=charge,
+        deadlines=deadlines,
+        is_deferred=is_deferred,
+        activated_at=activated_at,
     )
 
 

@@ -80,6 +80,7 @@ class AsyncRouterClient:
     select = _method(calls.select)
     preview = _method(calls.preview)
     batch_select = _method(calls.batch_select)
+    activate = _method(calls.activate)
     report = _method(calls.report)
     batch_report = _method(calls.batch_report)
     state = _method(calls.state)

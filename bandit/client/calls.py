@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -105,6 +106,20 @@ def batch_select(
         ]
 
     return _call(RouterStub, "BatchSelect", batch, read)
+
+
+def activate(policy: str, *, decision_id: UUID | str) -> Call[bool]:
+    """
+    Let a decision be learned from that was made with `defer_activation`; may be repeated.
+
+    Answers whether it was active before.
+    """
+
+    def read(response: router_pb2.ActivateResponse) -> bool:
+        return response.already_active
+
+    request = router_pb2.ActivateRequest(policy=policy, decision_id=str(decision_id))
+    return _call(RouterStub, "Activate", request, read)
 
 
 @_with_arguments_of(requests.outcome)

@@ -76,6 +76,7 @@ def query(
     max_output_tokens: int | None = None,
     decision_id: UUID | str | None = None,
     explain: bool = False,
+    defer_activation: bool = False,
     labels: Mapping[str, str] | None = None,
 ) -> router_pb2.SelectRequest:
     """
@@ -92,6 +93,7 @@ def query(
     input_tokens             None: the text's characters / 4
     decision_id              None: one is made, so that a retry is the same decision
     explain                  bring every candidate
+    defer_activation         nothing is learned from the decision before `activate` is called for it
     labels                   recorded with the decision; the policy's rules may go by them
     """
     if text is not None and vector is not None:
@@ -116,6 +118,7 @@ def query(
         max_output_tokens=max_output_tokens,
         decision_id="" if decision_id is None else str(decision_id),
         explain=explain,
+        defer_activation=defer_activation,
         labels=labels,
     )
     if text is not None:
@@ -265,6 +268,14 @@ def settings_message(settings: PolicySettings) -> catalog_pb2.PolicySettings:
         ],
         drift=_drift_message(settings.drift),
         explore_quota=settings.explore_quota,
+        reward_windows=[
+            catalog_pb2.RewardWindow(
+                objective=OBJECTIVES[objective],
+                window_hours=window.hours,
+                default_value=window.default,
+            )
+            for objective, window in settings.reward_windows.items()
+        ],
     )
 
 

@@ -1,5 +1,6 @@
 """From the messages of the API to the results that callers read."""
 
+from collections.abc import Iterable
 from datetime import UTC
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,7 @@ from bandit.domain.policy import (
 )
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
+from bandit.domain.reward_window import RewardWindow
 from bandit.wire import catalog_pb2, feedback_pb2, learning_pb2, router_pb2
 
 _ALGORITHMS = {number: algorithm for algorithm, number in requests.ALGORITHMS.items()}
@@ -159,6 +161,7 @@ def state(message: learning_pb2.LearningState) -> PolicyState:
         ),
         context_weight=message.context_weight,
         budget=_budget_status(message.budget) if message.HasField("budget") else None,
+        reward_windows=_reward_windows(message.reward_windows),
     )
 
 
@@ -283,6 +286,20 @@ def _settings(message: catalog_pb2.PolicySettings) -> PolicySettings:
         explore_quota=message.explore_quota
         if message.HasField("explore_quota")
         else default.explore_quota,
+        reward_windows=_reward_windows(message.reward_windows),
+    )
+
+
+def _reward_windows(
+    messages: Iterable[catalog_pb2.RewardWindow],
+) -> MappingProxyType[Objective, RewardWindow]:
+    return MappingProxyType(
+        {
+            _OBJECTIVES[message.objective]: RewardWindow(
+                message.window_hours, _present(message, "default_value")
+            )
+            for message in messages
+        }
     )
 
 

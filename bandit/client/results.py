@@ -13,6 +13,7 @@ from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import Receipt
 from bandit.domain.policy import PolicySettings
 from bandit.domain.price import Price
+from bandit.domain.reward_window import RewardWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +245,10 @@ class PolicyState:
 
     learned_version    of the state in the database
     snapshot_version   of the state that is served; behind for a moment after each batch
-    pending_outcomes   stored and not yet learned
+    pending_outcomes   stored and not yet learned, but for those whose reward window is open
     context_weight     0 to 1, how far predictions of quality lean on a request's context
     budget             with what was spent; None: it has none
+    reward_windows     how long outcomes are waited for, per objective; absent: for ever
     """
 
     policy: str
@@ -258,3 +260,6 @@ class PolicyState:
     arms: tuple[ArmState, ...]
     context_weight: float
     budget: BudgetStatus | None = None
+    reward_windows: Mapping[Objective, RewardWindow] = field(
+        default_factory=lambda: MappingProxyType({})
+    )

@@ -1,7 +1,7 @@
 """A recorded choice: everything that explains it, replays it and learns from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import NewType
 from uuid import UUID
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from bandit.domain.arm import ArmId
 from bandit.domain.budget import Charge
 from bandit.domain.errors import InvalidInput
+from bandit.domain.objective import Objective
 from bandit.domain.policy import PolicyId
 from bandit.domain.preference import Tradeoff
 from bandit.domain.price import Price
+from bandit.domain.reward_window import NO_DEADLINES, Deadline
 
 DecisionId = NewType("DecisionId", UUID)
 
@@ -82,6 +84,9 @@ class Decision:
     price          the chosen arm's price in force at `at`; None: it has none
     candidates     (arms,) of `CANDIDATE`, in ranked order
     charge         what was booked for it; None: the policy had no budget
+    deadlines      until when outcomes of a head count, as it was in force; absent: for ever
+    is_deferred    it teaches nothing before it is activated
+    activated_at   None: it was not, or need not be
     """
 
     id: DecisionId
@@ -101,6 +106,21 @@ class Decision:
     candidates: Candidates
     labels: Mapping[str, str]
     charge: Charge | None = None
+    deadlines: Mapping[Objective, Deadline] = field(default_factory=lambda: NO_DEADLINES)
+    is_deferred: bool = False
+    activated_at: datetime | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether what came of it is learned."""
+        return not self.is_deferred or self.activated_at is not None
+
+    @property
+    def held_until(self) -> dict[Objective, datetime]:
+        """
+        The heads that have a default, and when they are learned: outcome or not, not before.
+        """
+        return {o: due.due_at for o, due in self.deadlines.items() if due.default is not None}
 
     @property
     def chosen(self) -> np.void:

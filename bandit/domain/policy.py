@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NewType
@@ -15,6 +15,7 @@ from bandit.domain.errors import InvalidInput, UnknownArm, UnknownArmNamed
 from bandit.domain.label_rule import MOST_RULES, LabelRule
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.preference import Preference, Tradeoff
+from bandit.domain.reward_window import NO_WINDOWS, RewardWindow, check_default
 
 PolicyId = NewType("PolicyId", UUID)
 
@@ -148,6 +149,7 @@ class PolicySettings:
     rules                arms that requests with certain labels are kept to
     explore_quota        decisions for which an arm added later is tried before it stands on its
                          record; 0 to 10,000
+    reward_windows       how long outcomes are waited for, per objective; absent: for ever
     """
 
     algorithm: Algorithm = Algorithm.THOMPSON
@@ -167,6 +169,7 @@ class PolicySettings:
     profiles: Mapping[str, Tradeoff] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[LabelRule, ...] = ()
     explore_quota: int = 20
+    reward_windows: Mapping[Objective, RewardWindow] = field(default_factory=lambda: NO_WINDOWS)
 
     def __post_init__(self) -> None:
         for name in ("temperature", "alpha"):
@@ -195,11 +198,20 @@ class PolicySettings:
         if not 0 <= self.explore_quota <= MOST_TRIALS:
             raise InvalidInput("settings.explore_quota", f"must be from 0 to {MOST_TRIALS}")
         self._check_profiles()
+        self._check_windows()
         if len(self.rules) > MOST_RULES:
             raise InvalidInput("settings.rules", f"at most {MOST_RULES}")
         object.__setattr__(self, "objectives", tuple(sorted(self.objectives)))
         object.__setattr__(self, "half_life_hours", MappingProxyType(dict(self.half_life_hours)))
         object.__setattr__(self, "profiles", MappingProxyType(dict(sorted(self.profiles.items()))))
+        windows = MappingProxyType(dict(sorted(self.reward_windows.items())))
+        object.__setattr__(self, "reward_windows", windows)
+
+    @property
+    def longest_window(self) -> timedelta:
+        """After which no outcome of a decision made now counts any more; 0 without windows."""
+        hours = [window.hours for window in self.reward_windows.values()]
+        return timedelta(hours=max(hours, default=0.0))
 
     def _check_profiles(self) -> None:
         if len(self.profiles) > MOST_PROFILES:
@@ -210,6 +222,16 @@ class PolicySettings:
             missing = tradeoff.needs() - set(self.objectives)
             if missing:
                 raise InvalidInput(path, f"{min(missing).label} is not learned")
+
+    def _check_windows(self) -> None:
+        for objective, window in self.reward_windows.items():
+            path = f"settings.reward_windows[{objective.label}]"
+            if objective not in self.objectives:
+                raise InvalidInput(path, "is not learned")
+            try:
+                check_default(objective, window.default)
+            except InvalidInput as error:
+                raise InvalidInput(f"{path}.default_value", error.problem) from None
 
 
 @dataclass(frozen=True, slots=True)

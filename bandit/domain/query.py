@@ -36,6 +36,7 @@ class Query:
     switch_cost_usd          per arm, what turning to it costs besides the call; absent: nothing
     input_tokens             None: characters / 4
     decision_id              the caller's own id, which makes the call idempotent
+    defer_activation         nothing is learned from the decision before it is activated
     fingerprint              hash of the request, to recognise an id used for another one
     """
 
@@ -56,6 +57,7 @@ class Query:
     decision_id: UUID | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: _NO_LABELS)
     explain: bool = False
+    defer_activation: bool = False
     fingerprint: bytes = b""
 
     def __post_init__(self) -> None:

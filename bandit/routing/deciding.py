@@ -13,6 +13,7 @@ from bandit.domain.errors import BudgetExhausted, InvalidInput, NoEligibleArm
 from bandit.domain.policy import Policy
 from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.query import Query
+from bandit.domain.reward_window import deadlines_of
 from bandit.features.schema import check
 from bandit.kernels.jit import Array
 from bandit.kernels.propensity import draw
@@ -159,6 +160,8 @@ def decide_scored(
         candidates=_ranked(snapshot, estimates, paced, removed, propensities),
         labels=query.labels,
         charge=_charge(terms, charged, reserved_usd, chosen),
+        deadlines=deadlines_of(policy.settings.reward_windows, at),
+        is_deferred=query.defer_activation,
     )
     considered = None
     if terms.budget is not None and terms.budget.is_paced:

@@ -8,11 +8,12 @@ from bandit.domain.decision import Decision, DecisionId, made_at
 from bandit.domain.errors import BanditError, UnknownArm, UnknownDecision
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.outcome import Disposition, OutcomeRow, Receipt, Report
-from bandit.domain.policy import Policy
-from bandit.routing.ports import DecisionLog, OutcomeLog
+from bandit.domain.policy import Policy, PolicyId
+from bandit.routing.ports import DecisionLog, Key, OutcomeLog
 
 FRESH = timedelta(seconds=60)
-_SUPERSEDED = "superseded"
+_SUPERSEDED, _LATE = "superseded", "late"
+_Numbered = tuple[DecisionId, Objective, str, int]  # what the log keeps one row of
 
 
 class Policies(Protocol):
@@ -92,7 +93,10 @@ class Feedback:
         now = self._clock()
         answers: list[list[Receipt] | BanditError] = []
         rows: list[OutcomeRow] = []
-        pending: list[tuple[int, Objective]] = []  # which report and head each row is of
+        pending: list[
+            tuple[int, OutcomeRow, bool]
+        ] = []  # which report it is of, whether it is late
+        held_until: dict[Key, datetime] = {}
         for position, report in enumerate(reports):
             try:
                 receipts, values = _sorted_out(report, policy, found, now)
@@ -100,27 +104,74 @@ class Feedback:
                 answers.append(error)
                 continue
             answers.append(receipts)
+            decision = found[report.decision_id]
+            held_until |= {(decision.id, head): due for head, due in decision.held_until.items()}
             for objective, value in values.items():
-                pending.append((position, objective))
-                rows.append(_row(report, objective, value, now))
-        dispositions = await self._outcomes.append(policy.id, rows, dry_run=dry_run) if rows else []
-        for (position, objective), disposition in zip(pending, dispositions, strict=True):
-            reason = _SUPERSEDED if disposition is Disposition.IGNORED else ""
+                row = _row(report, objective, value, now)
+                deadline = decision.deadlines.get(objective)
+                is_late = deadline is not None and now > deadline.due_at
+                pending.append((position, row, is_late))
+                if not is_late:
+                    rows.append(row)
+        dispositions = iter(
+            await self._outcomes.append(policy.id, rows, held_until=held_until, dry_run=dry_run)
+            if rows
+            else []
+        )
+        repeated = await self._repeated(policy.id, [row for _, row, is_late in pending if is_late])
+        for position, row, is_late in pending:
             answer = answers[position]
             assert not isinstance(answer, BanditError)  # noqa: S101 - only receipts have rows
-            answer.append(Receipt(objective, disposition, reason))
+            answer.append(
+                _receipt_of_late(row, repeated) if is_late else _receipt(row, next(dispositions))
+            )
         return answers
+
+    async def _repeated(self, policy_id: PolicyId, late: Sequence[OutcomeRow]) -> set[_Numbered]:
+        """Those of rows that came late which had come in time before."""
+        once = {_numbered(row): row for row in late}
+        if not once:
+            return set()
+        dispositions = await self._outcomes.append(policy_id, list(once.values()), dry_run=True)
+        return {
+            number
+            for number, disposition in zip(once, dispositions, strict=True)
+            if disposition is Disposition.DUPLICATE
+        }
+
+
+def _receipt(row: OutcomeRow, disposition: Disposition) -> Receipt:
+    reason = _SUPERSEDED if disposition is Disposition.IGNORED else ""
+    return Receipt(row.objective, disposition, reason)
+
+
+def _receipt_of_late(row: OutcomeRow, repeated: Collection[_Numbered]) -> Receipt:
+    """What was counted in time and is sent once more was counted, and its sender is told so."""
+    if _numbered(row) in repeated:
+        return Receipt(row.objective, Disposition.DUPLICATE)
+    return Receipt(row.objective, Disposition.IGNORED, _LATE)
+
+
+def _numbered(row: OutcomeRow) -> _Numbered:
+    return row.decision_id, row.objective, row.source, row.sequence
+
+
+def decision_among(
+    found: Mapping[DecisionId, Decision], id_: DecisionId, *, now: datetime
+) -> Decision:
+    """The decision of that id; `UnknownDecision`, which says whether it may be on its way."""
+    decision = found.get(id_)
+    if decision is None:
+        born = made_at(id_)
+        raise UnknownDecision(str(id_), is_fresh=born is not None and abs(now - born) < FRESH)
+    return decision
 
 
 def _sorted_out(
     report: Report, policy: Policy, found: Mapping[DecisionId, Decision], now: datetime
 ) -> tuple[list[Receipt], dict[Objective, float]]:
     """The heads that are ignored whatever the log holds, and the values to append."""
-    decision = found.get(report.decision_id)
-    if decision is None:
-        born = made_at(report.decision_id)
-        is_fresh = born is not None and abs(now - born) < FRESH
-        raise UnknownDecision(str(report.decision_id), is_fresh=is_fresh)
+    decision = decision_among(found, report.decision_id, now=now)
     if all(arm.name != report.arm for arm in policy.arms):
         raise UnknownArm(report.arm)
     values = values_of(report, decision)

@@ -13,7 +13,7 @@ from bandit.features.schema import FeatureSchema, schema_of
 from bandit.learning.alarms import Monitor, discounted
 from bandit.learning.decay import Forgetting, rebased, weight_of
 from bandit.learning.decay import as_of as decayed
-from bandit.learning.effective import effective_value
+from bandit.learning.effective import value_taught
 from bandit.learning.posterior import precision_factor
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
@@ -90,7 +90,7 @@ def _fold(
     schema = schema_of(policy.settings.context)
     keys = {item.key for item in due}
     decisions = fold.decisions({decision_id for decision_id, _ in keys})
-    changes = _changes(fold, keys, decisions, schema)
+    changes = _changes(fold, keys, decisions, schema, now)
     cells = {change.cell for change in changes}
     stored = fold.sums(schema.id, cells)
     monitors = fold.monitors(cells)
@@ -137,6 +137,7 @@ def _changes(
     keys: set[Key],
     decisions: Mapping[DecisionId, Decision],
     schema: FeatureSchema,
+    now: datetime,
 ) -> list[_Change]:
     """What differs between the log and the sums; the same order whatever the arrival."""
     outcomes = fold.outcomes(keys)
@@ -144,9 +145,11 @@ def _changes(
     changes = []
     for key in sorted(keys):
         decision = decisions.get(key[0])
-        after = effective_value(outcomes.get(key, []))
+        if decision is None or decision.schema_id != schema.id:
+            continue
+        after = value_taught(decision, key[1], outcomes.get(key, []), now=now)
         before = contributions.get(key)
-        if decision is None or decision.schema_id != schema.id or after is None or after == before:
+        if after is None or after == before:
             continue
         changes.append(_Change(key, (decision.arm_id, key[1]), decision, before, after))
     return changes

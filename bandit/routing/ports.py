@@ -1,15 +1,17 @@
 """
 What the use cases need from storage.
 
-The hot path (`DecisionLog`, `OutcomeLog`) is asynchronous: it awaits a group commit.  The other
-ports are synchronous and called through a thread.  Every one raises `Unavailable` when the store
-cannot answer, and has a twin in memory that passes the same contract suite.
+The hot path (`DecisionLog`, `ActivationLog`, `OutcomeLog`) is asynchronous: it awaits a group
+commit.  The other ports are synchronous and called through a thread.  Every one raises
+`Unavailable` when the store cannot answer, and has a twin in memory that passes the same contract
+suite.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from bandit.domain.arm import ArmId
@@ -23,6 +25,7 @@ from bandit.routing.ledger import Reservation, Settlement
 
 Cell = tuple[ArmId, Objective]
 Key = tuple[DecisionId, Objective]
+NOTHING_HELD: Mapping[Key, datetime] = MappingProxyType({})
 
 
 class DecisionLog(Protocol):
@@ -31,6 +34,7 @@ class DecisionLog(Protocol):
     async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
         """
         Commit decisions (of any policies) and say, in order, what the log holds under each id.
+        With a decision, and never without it, goes what falls due by itself (`held_until`).
 
         An id that is there already keeps its first decision, which comes back with `replayed`;
         two of one id in one call likewise.  One that cannot be stored gives its own exception
@@ -45,16 +49,36 @@ class DecisionLog(Protocol):
         ...
 
 
+class ActivationLog(Protocol):
+    """Decisions that were made to wait, and wait no longer."""
+
+    async def activate(self, decisions: Sequence[Decision], *, at: datetime) -> Sequence[bool]:
+        """
+        Commit that these stored, deferred decisions teach from now on, and mark all their heads as
+        dirty, each due when its window says; in order, whether this call did it.
+
+        False: it was active already, and nothing changes.
+        """
+        ...
+
+
 class OutcomeLog(Protocol):
     """The append-only outcomes."""
 
     async def append(
-        self, policy_id: PolicyId, rows: Sequence[OutcomeRow], *, dry_run: bool = False
+        self,
+        policy_id: PolicyId,
+        rows: Sequence[OutcomeRow],
+        *,
+        held_until: Mapping[Key, datetime] = NOTHING_HELD,
+        dry_run: bool = False,
     ) -> Sequence[Disposition]:
         """
         Commit outcome rows of stored decisions, mark what changed as dirty, and say what became
         of each: see `routing.feedback.disposition_of`.  Rows are taken in the order given, each
         seeing those before it.  `dry_run` answers the same and changes nothing.
+
+        held_until  keys that are due then, and not at once
         """
         ...
 
@@ -132,8 +156,12 @@ class PosteriorReader(Protocol):
         """
         ...
 
-    def pending(self, policy_id: PolicyId) -> int:
-        """How many (decision, head) wait to be folded."""
+    def pending(self, policy_id: PolicyId, *, now: datetime | None = None) -> int:
+        """
+        How many (decision, head) wait to be folded.
+
+        now  those whose window is open then are left out; None: they are counted
+        """
         ...
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from threading import Lock, RLock
 
 from bandit.domain.budget import EMPTY, Account
-from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
+from bandit.domain.decision import EPOCH, Decision, DecisionId, Recorded, day_of
 from bandit.domain.errors import (
     AlreadyExists,
     Conflict,
@@ -19,6 +19,7 @@ from bandit.domain.errors import (
     StalePolicy,
     UnknownPolicy,
 )
+from bandit.domain.objective import HEADS
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import Policy, PolicyId
 from bandit.learning.alarms import Alarm, Monitor
@@ -34,7 +35,16 @@ from bandit.routing.ledger import (
     reservation_of,
     with_booking,
 )
-from bandit.routing.ports import Cell, Due, Fold, Key, PolicyEvent, StoredSums, Versions
+from bandit.routing.ports import (
+    NOTHING_HELD,
+    Cell,
+    Due,
+    Fold,
+    Key,
+    PolicyEvent,
+    StoredSums,
+    Versions,
+)
 
 
 @dataclass(slots=True)
@@ -47,6 +57,7 @@ class _PolicyState:
     decisions: dict[DecisionId, Decision] = field(default_factory=dict)
     outcomes: dict[Key, list[OutcomeRow]] = field(default_factory=dict)
     line: dict[int, tuple[Key, datetime]] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)  # tickets that wait for a window to close
     contributions: dict[Key, float] = field(default_factory=dict)
     sums: dict[tuple[str, Cell], StoredSums] = field(default_factory=dict)
     monitors: dict[Cell, Monitor] = field(default_factory=dict)
@@ -57,6 +68,13 @@ class _PolicyState:
     next_ticket: int = 0
     lock: Lock = field(default_factory=Lock)
 
+    def enqueue(self, key: Key, due_at: datetime, *, is_held: bool) -> None:
+        """Mark a key as dirty; `is_held`: it waits for its window to close."""
+        self.line[self.next_ticket] = (key, due_at)
+        if is_held:
+            self.held.add(self.next_ticket)
+        self.next_ticket += 1
+
     def put_back(self, name: str, amount: float) -> None:
         """Return a part of a limit; negative: more was used than was taken."""
         held = self.allowances.get(name)
@@ -66,8 +84,8 @@ class _PolicyState:
 
 class MemoryStore:
     """
-    Implements `DecisionLog`, `OutcomeLog`, `Catalog`, `PosteriorReader`, `Ledger`, `LedgerReader`
-    and `LearningStore`.
+    Implements `DecisionLog`, `ActivationLog`, `OutcomeLog`, `Catalog`, `PosteriorReader`,
+    `Ledger`, `LedgerReader` and `LearningStore`.
 
     The asynchronous methods never wait; `record_now` and `append_now` are the same without the
     event loop, for replay.
@@ -131,6 +149,9 @@ class MemoryStore:
         reservation = reservation_of(decision)
         if held is decision and reservation is not None:
             state.reservations[decision.id] = (reservation, decision.at + SETTLE_AFTER)
+        if held is decision and decision.is_active:
+            for objective, due_at in decision.held_until.items():
+                state.enqueue((decision.id, objective), due_at, is_held=True)
         return Recorded(held, replayed=held is not decision)
 
     async def find(
@@ -145,15 +166,44 @@ class MemoryStore:
             held = self._states[policy_id].decisions
             return {decision_id: held[decision_id] for decision_id in ids if decision_id in held}
 
+    # ActivationLog
+
+    async def activate(self, decisions: Sequence[Decision], *, at: datetime) -> Sequence[bool]:
+        with self._lock:
+            return [self._activate(decision, at) for decision in decisions]
+
+    def _activate(self, decision: Decision, at: datetime) -> bool:
+        state = self._states[decision.policy_id]
+        stored = state.decisions[decision.id]
+        if stored.is_active:
+            return False
+        state.decisions[decision.id] = replace(stored, activated_at=at)
+        for objective in HEADS:
+            due_at = stored.held_until.get(objective)
+            state.enqueue(
+                (decision.id, objective), EPOCH if due_at is None else due_at, is_held=bool(due_at)
+            )
+        return True
+
     # OutcomeLog
 
     async def append(
-        self, policy_id: PolicyId, rows: Sequence[OutcomeRow], *, dry_run: bool = False
+        self,
+        policy_id: PolicyId,
+        rows: Sequence[OutcomeRow],
+        *,
+        held_until: Mapping[Key, datetime] = NOTHING_HELD,
+        dry_run: bool = False,
     ) -> Sequence[Disposition]:
-        return self.append_now(policy_id, rows, dry_run=dry_run)
+        return self.append_now(policy_id, rows, held_until=held_until, dry_run=dry_run)
 
     def append_now(
-        self, policy_id: PolicyId, rows: Sequence[OutcomeRow], *, dry_run: bool = False
+        self,
+        policy_id: PolicyId,
+        rows: Sequence[OutcomeRow],
+        *,
+        held_until: Mapping[Key, datetime] = NOTHING_HELD,
+        dry_run: bool = False,
     ) -> Sequence[Disposition]:
         with self._lock:
             state = self._states[policy_id]
@@ -170,8 +220,8 @@ class MemoryStore:
             if not dry_run:
                 for key, new in added.items():
                     state.outcomes.setdefault(key, []).extend(new)
-                    state.line[state.next_ticket] = (key, new[0].received_at)
-                    state.next_ticket += 1
+                    due_at = held_until.get(key, new[0].received_at)
+                    state.enqueue(key, due_at, is_held=key in held_until)
             return dispositions
 
     # PosteriorReader
@@ -188,9 +238,15 @@ class MemoryStore:
             }
             return state.learned_version, changed
 
-    def pending(self, policy_id: PolicyId) -> int:
+    def pending(self, policy_id: PolicyId, *, now: datetime | None = None) -> int:
         with self._lock:
-            return len({key for key, _ in self._states[policy_id].line.values()})
+            state = self._states[policy_id]
+            waiting = {
+                key
+                for ticket, (key, due_at) in state.line.items()
+                if now is None or ticket not in state.held or due_at <= now
+            }
+            return len(waiting)
 
     # Ledger and LedgerReader
 
@@ -361,8 +417,10 @@ class _MemoryFold:
                 state.events.append(event)
             for ticket in self._settled:
                 state.line.pop(ticket, None)
+                state.held.discard(ticket)
             for ticket, until in self._postponed.items():
                 state.line[ticket] = (state.line[ticket][0], until)
+                state.held.discard(ticket)
             for settlement in self._settlements:
                 account = state.accounts.get(settlement.epoch, EMPTY)
                 state.accounts[settlement.epoch] = replace(

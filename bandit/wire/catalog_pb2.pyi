@@ -657,6 +657,44 @@ class DriftSettings(_message.Message):
 Global___DriftSettings: _TypeAlias = DriftSettings  # noqa: Y015
 
 @_typing.final
+class RewardWindow(_message.Message):
+    """How long outcomes of one objective are waited for. A decision keeps the windows that were in force
+    when it was made.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    WINDOW_HOURS_FIELD_NUMBER: _builtins.int
+    DEFAULT_VALUE_FIELD_NUMBER: _builtins.int
+    objective: Global___Objective.ValueType
+    """The objective; one that the policy learns."""
+    window_hours: _builtins.float
+    """Hours after the decision, above 0 to 8784, in which outcomes count; later ones are ignored."""
+    default_value: _builtins.float
+    """What counts if none came in that time, in the objective's unit: quality from 0 to 1, USD >= 0,
+    milliseconds > 0. All outcomes of the objective are then learned when the window closes, so that
+    arms whose feedback is quick are not favoured. Absent: nothing counts, and outcomes are learned
+    as they come.
+    """
+    def __init__(
+        self,
+        *,
+        objective: Global___Objective.ValueType = ...,
+        window_hours: _builtins.float = ...,
+        default_value: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default_value", b"_default_value", "default_value", b"default_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default_value", b"_default_value", "default_value", b"default_value", "objective", b"objective", "window_hours", b"window_hours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__default_value: _TypeAlias = _typing.Literal["default_value"]  # noqa: Y015
+    _WhichOneofArgType__default_value: _TypeAlias = _typing.Literal["_default_value", b"_default_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default_value) -> _WhichOneofReturnType__default_value | None: ...
+
+Global___RewardWindow: _TypeAlias = RewardWindow  # noqa: Y015
+
+@_typing.final
 class PolicySettings(_message.Message):
     """Everything about a policy that its owner may set. What is absent has the default given here; an
     answer brings the settings in force, defaults filled in. Context, half-lives and the prior mean of
@@ -702,6 +740,7 @@ class PolicySettings(_message.Message):
     RULES_FIELD_NUMBER: _builtins.int
     DRIFT_FIELD_NUMBER: _builtins.int
     EXPLORE_QUOTA_FIELD_NUMBER: _builtins.int
+    REWARD_WINDOWS_FIELD_NUMBER: _builtins.int
     algorithm: Global___Algorithm.ValueType
     """Default: Thompson sampling."""
     temperature: _builtins.float
@@ -765,6 +804,12 @@ class PolicySettings(_message.Message):
     def drift(self) -> Global___DriftSettings:
         """What watches for change. A detector that is exchanged for another begins anew."""
 
+    @_builtins.property
+    def reward_windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RewardWindow]:
+        """How long outcomes are waited for, each objective at most once. A change holds for later decisions.
+        Default: for ever.
+        """
+
     def __init__(
         self,
         *,
@@ -784,10 +829,11 @@ class PolicySettings(_message.Message):
         rules: _abc.Iterable[Global___LabelRule] | None = ...,
         drift: Global___DriftSettings | None = ...,
         explore_quota: _builtins.int | None = ...,
+        reward_windows: _abc.Iterable[Global___RewardWindow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "alpha", b"alpha", "context", b"context", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "quality_prior_mean", b"quality_prior_mean", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "algorithm", b"algorithm", "alpha", b"alpha", "context", b"context", "cost_form", b"cost_form", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "objectives", b"objectives", "profiles", b"profiles", "quality_prior_mean", b"quality_prior_mean", "rules", b"rules", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "algorithm", b"algorithm", "alpha", b"alpha", "context", b"context", "cost_form", b"cost_form", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "objectives", b"objectives", "profiles", b"profiles", "quality_prior_mean", b"quality_prior_mean", "reward_windows", b"reward_windows", "rules", b"rules", "temperature", b"temperature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015

@@ -153,7 +153,7 @@ class HeadResult(_message.Message):
     disposition: Global___Disposition.ValueType
     """What became of the value."""
     reason: _builtins.str
-    """Empty unless ignored: "late" (after its window), "superseded" (a higher sequence came first),
+    """Empty unless ignored: "late" (after its window, see PolicySettings.reward_windows), "superseded" (a higher sequence came first),
     "other_arm" (not the decision's arm) or "unknown_head" (not learned by this policy).
     """
     def __init__(

@@ -203,6 +203,7 @@ class LearningState(_message.Message):
     ARMS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     CONTEXT_WEIGHT_FIELD_NUMBER: _builtins.int
+    REWARD_WINDOWS_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     policy_version: _builtins.int
@@ -214,7 +215,9 @@ class LearningState(_message.Message):
     batch of outcomes.
     """
     pending_outcomes: _builtins.int
-    """(Decision, objective) pairs whose outcomes are stored and not yet learned."""
+    """(Decision, objective) pairs whose outcomes are stored and not yet learned; not those that wait for
+    their reward window to close.
+    """
     context_weight: _builtins.float
     """How far predictions of quality lean on a request's context, from 0 (each arm's mean alone) to
     1; what was learned decides, the same for all arms.
@@ -231,6 +234,10 @@ class LearningState(_message.Message):
     def budget(self) -> _catalog_pb2.BudgetStatus:
         """What it may spend and what it has spent. Absent: it has no budget."""
 
+    @_builtins.property
+    def reward_windows(self) -> _containers.RepeatedCompositeFieldContainer[_catalog_pb2.RewardWindow]:
+        """How long outcomes are waited for; see PolicySettings.reward_windows."""
+
     def __init__(
         self,
         *,
@@ -243,10 +250,11 @@ class LearningState(_message.Message):
         arms: _abc.Iterable[Global___ArmState] | None = ...,
         budget: _catalog_pb2.BudgetStatus | None = ...,
         context_weight: _builtins.float = ...,
+        reward_windows: _abc.Iterable[_catalog_pb2.RewardWindow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "budget", b"budget", "context_weight", b"context_weight", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "budget", b"budget", "context_weight", b"context_weight", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "reward_windows", b"reward_windows", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from bandit.wire import catalog_pb2 as bandit_dot_router_dot_v1_dot_catalog__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61ndit/router/v1/router.proto\x12\x10\x62\x61ndit.router.v1\x1a\x1e\x62\x61ndit/router/v1/catalog.proto\x1a\x17google/rpc/status.proto\"\x18\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\xfa\x06\n\rSelectRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12*\n\x06vector\x18\x03 \x01(\x0b\x32\x18.bandit.router.v1.VectorH\x00\x12?\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32-.bandit.router.v1.SelectRequest.FeaturesEntry\x12\x32\n\npreference\x18\x05 \x01(\x0b\x32\x1c.bandit.router.v1.PreferenceH\x01\x12 \n\x16willingness_to_pay_usd\x18\x06 \x01(\x01H\x01\x12\x1c\n\x12preference_profile\x18\x07 \x01(\tH\x01\x12\x12\n\nallow_arms\x18\x08 \x03(\t\x12\x11\n\tdeny_arms\x18\t \x03(\t\x12\x19\n\x0cmax_cost_usd\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0emax_latency_ms\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bmin_quality\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12\x19\n\x0cinput_tokens\x18\r \x01(\x03H\x05\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x0e \x01(\x03H\x06\x88\x01\x01\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x0f \x01(\t\x12\x0f\n\x07\x65xplain\x18\x10 \x01(\x08\x12;\n\x06labels\x18\x11 \x03(\x0b\x32+.bandit.router.v1.SelectRequest.LabelsEntry\x12K\n\x0fswitch_cost_usd\x18\x12 \x03(\x0b\x32\x32.bandit.router.v1.SelectRequest.SwitchCostUsdEntry\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12SwitchCostUsdEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05queryB\n\n\x08tradeoffB\x0f\n\r_max_cost_usdB\x11\n\x0f_max_latency_msB\x0e\n\x0c_min_qualityB\x0f\n\r_input_tokensB\x14\n\x12_max_output_tokens\"+\n\x08\x45stimate\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x11\n\tdeviation\x18\x02 \x01(\x01\"\x96\x01\n\tPredicted\x12+\n\x07quality\x18\x01 \x01(\x0b\x32\x1a.bandit.router.v1.Estimate\x12,\n\x08\x63ost_usd\x18\x02 \x01(\x0b\x32\x1a.bandit.router.v1.Estimate\x12.\n\nlatency_ms\x18\x03 \x01(\x0b\x32\x1a.bandit.router.v1.Estimate\"\x81\x01\n\tCandidate\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12.\n\tpredicted\x18\x02 \x01(\x0b\x32\x1b.bandit.router.v1.Predicted\x12\x0f\n\x07utility\x18\x03 \x01(\x01\x12\x12\n\npropensity\x18\x04 \x01(\x01\x12\x12\n\nremoved_by\x18\x05 \x01(\t\"\xc2\x01\n\x06\x43harge\x12\r\n\x05price\x18\x01 \x01(\x01\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\x01\x12\x18\n\x0butilisation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rovershoot_usd\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0c\x65xpected_usd\x18\x05 \x01(\x01\x12\x19\n\x0creserved_usd\x18\x06 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_utilisationB\x10\n\x0e_overshoot_usdB\x0f\n\r_reserved_usd\"\xb6\x02\n\x0eSelectResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\x12\x12\n\npropensity\x18\x03 \x01(\x01\x12.\n\tpredicted\x18\x04 \x01(\x0b\x32\x1b.bandit.router.v1.Predicted\x12\x0e\n\x06ranked\x18\x05 \x03(\t\x12/\n\ncandidates\x18\x06 \x03(\x0b\x32\x1b.bandit.router.v1.Candidate\x12\x16\n\x0epolicy_version\x18\x07 \x01(\x03\x12\x18\n\x10snapshot_version\x18\x08 \x01(\x03\x12\x0f\n\x07\x64urable\x18\t \x01(\x08\x12\x10\n\x08replayed\x18\n \x01(\x08\x12(\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x18.bandit.router.v1.Charge\"G\n\x12\x42\x61tchSelectRequest\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.bandit.router.v1.SelectRequest\"v\n\x0f\x42\x61tchSelectItem\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32 .bandit.router.v1.SelectResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"G\n\x13\x42\x61tchSelectResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.bandit.router.v1.BatchSelectItem\"B\n\x0ePreviewRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.bandit.router.v1.SelectRequest\"E\n\x0fPreviewResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .bandit.router.v1.SelectResponse2\x81\x02\n\x06Router\x12K\n\x06Select\x12\x1f.bandit.router.v1.SelectRequest\x1a .bandit.router.v1.SelectResponse\x12Z\n\x0b\x42\x61tchSelect\x12$.bandit.router.v1.BatchSelectRequest\x1a%.bandit.router.v1.BatchSelectResponse\x12N\n\x07Preview\x12 .bandit.router.v1.PreviewRequest\x1a!.bandit.router.v1.PreviewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x62\x61ndit/router/v1/router.proto\x12\x10\x62\x61ndit.router.v1\x1a\x1e\x62\x61ndit/router/v1/catalog.proto\x1a\x17google/rpc/status.proto\"\x18\n\x06Vector\x12\x0e\n\x06values\x18\x01 \x03(\x02\"\x94\x07\n\rSelectRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12*\n\x06vector\x18\x03 \x01(\x0b\x32\x18.bandit.router.v1.VectorH\x00\x12?\n\x08\x66\x65\x61tures\x18\x04 \x03(\x0b\x32-.bandit.router.v1.SelectRequest.FeaturesEntry\x12\x32\n\npreference\x18\x05 \x01(\x0b\x32\x1c.bandit.router.v1.PreferenceH\x01\x12 \n\x16willingness_to_pay_usd\x18\x06 \x01(\x01H\x01\x12\x1c\n\x12preference_profile\x18\x07 \x01(\tH\x01\x12\x12\n\nallow_arms\x18\x08 \x03(\t\x12\x11\n\tdeny_arms\x18\t \x03(\t\x12\x19\n\x0cmax_cost_usd\x18\n \x01(\x01H\x02\x88\x01\x01\x12\x1b\n\x0emax_latency_ms\x18\x0b \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bmin_quality\x18\x0c \x01(\x01H\x04\x88\x01\x01\x12\x19\n\x0cinput_tokens\x18\r \x01(\x03H\x05\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x0e \x01(\x03H\x06\x88\x01\x01\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x0f \x01(\t\x12\x0f\n\x07\x65xplain\x18\x10 \x01(\x08\x12;\n\x06labels\x18\x11 \x03(\x0b\x32+.bandit.router.v1.SelectRequest.LabelsEntry\x12K\n\x0fswitch_cost_usd\x18\x12 \x03(\x0b\x32\x32.bandit.router.v1.SelectRequest.SwitchCostUsdEntry\x12\x18\n\x10\x64\x65\x66\x65r_activation\x18\x13 \x01(\x08\x1a/\n\rFeaturesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x34\n\x12SwitchCostUsdEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05queryB\n\n\x08tradeoffB\x0f\n\r_max_cost_usdB\x11\n\x0f_max_latency_msB\x0e\n\x0c_min_qualityB\x0f\n\r_input_tokensB\x14\n\x12_max_output_tokens\"+\n\x08\x45stimate\x12\x0c\n\x04mean\x18\x01 \x01(\x01\x12\x11\n\tdeviation\x18\x02 \x01(\x01\"\x96\x01\n\tPredicted\x12+\n\x07quality\x18\x01 \x01(\x0b\x32\x1a.bandit.router.v1.Estimate\x12,\n\x08\x63ost_usd\x18\x02 \x01(\x0b\x32\x1a.bandit.router.v1.Estimate\x12.\n\nlatency_ms\x18\x03 \x01(\x0b\x32\x1a.bandit.router.v1.Estimate\"\x81\x01\n\tCandidate\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12.\n\tpredicted\x18\x02 \x01(\x0b\x32\x1b.bandit.router.v1.Predicted\x12\x0f\n\x07utility\x18\x03 \x01(\x01\x12\x12\n\npropensity\x18\x04 \x01(\x01\x12\x12\n\nremoved_by\x18\x05 \x01(\t\"\xc2\x01\n\x06\x43harge\x12\r\n\x05price\x18\x01 \x01(\x01\x12\x0f\n\x07\x62\x61lance\x18\x02 \x01(\x01\x12\x18\n\x0butilisation\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rovershoot_usd\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x0c\x65xpected_usd\x18\x05 \x01(\x01\x12\x19\n\x0creserved_usd\x18\x06 \x01(\x01H\x02\x88\x01\x01\x42\x0e\n\x0c_utilisationB\x10\n\x0e_overshoot_usdB\x0f\n\r_reserved_usd\"\xb6\x02\n\x0eSelectResponse\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\x12\x12\n\npropensity\x18\x03 \x01(\x01\x12.\n\tpredicted\x18\x04 \x01(\x0b\x32\x1b.bandit.router.v1.Predicted\x12\x0e\n\x06ranked\x18\x05 \x03(\t\x12/\n\ncandidates\x18\x06 \x03(\x0b\x32\x1b.bandit.router.v1.Candidate\x12\x16\n\x0epolicy_version\x18\x07 \x01(\x03\x12\x18\n\x10snapshot_version\x18\x08 \x01(\x03\x12\x0f\n\x07\x64urable\x18\t \x01(\x08\x12\x10\n\x08replayed\x18\n \x01(\x08\x12(\n\x06\x62udget\x18\x0b \x01(\x0b\x32\x18.bandit.router.v1.Charge\"G\n\x12\x42\x61tchSelectRequest\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.bandit.router.v1.SelectRequest\"v\n\x0f\x42\x61tchSelectItem\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32 .bandit.router.v1.SelectResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"G\n\x13\x42\x61tchSelectResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.bandit.router.v1.BatchSelectItem\"B\n\x0ePreviewRequest\x12\x30\n\x07request\x18\x01 \x01(\x0b\x32\x1f.bandit.router.v1.SelectRequest\"E\n\x0fPreviewResponse\x12\x32\n\x08response\x18\x01 \x01(\x0b\x32 .bandit.router.v1.SelectResponse\"6\n\x0f\x41\x63tivateRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x02 \x01(\t\"*\n\x10\x41\x63tivateResponse\x12\x16\n\x0e\x61lready_active\x18\x01 \x01(\x08\x32\xd4\x02\n\x06Router\x12K\n\x06Select\x12\x1f.bandit.router.v1.SelectRequest\x1a .bandit.router.v1.SelectResponse\x12Z\n\x0b\x42\x61tchSelect\x12$.bandit.router.v1.BatchSelectRequest\x1a%.bandit.router.v1.BatchSelectResponse\x12N\n\x07Preview\x12 .bandit.router.v1.PreviewRequest\x1a!.bandit.router.v1.PreviewResponse\x12Q\n\x08\x41\x63tivate\x12!.bandit.router.v1.ActivateRequest\x1a\".bandit.router.v1.ActivateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,33 +42,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VECTOR']._serialized_start=108
   _globals['_VECTOR']._serialized_end=132
   _globals['_SELECTREQUEST']._serialized_start=135
-  _globals['_SELECTREQUEST']._serialized_end=1025
-  _globals['_SELECTREQUEST_FEATURESENTRY']._serialized_start=765
-  _globals['_SELECTREQUEST_FEATURESENTRY']._serialized_end=812
-  _globals['_SELECTREQUEST_LABELSENTRY']._serialized_start=814
-  _globals['_SELECTREQUEST_LABELSENTRY']._serialized_end=859
-  _globals['_SELECTREQUEST_SWITCHCOSTUSDENTRY']._serialized_start=861
-  _globals['_SELECTREQUEST_SWITCHCOSTUSDENTRY']._serialized_end=913
-  _globals['_ESTIMATE']._serialized_start=1027
-  _globals['_ESTIMATE']._serialized_end=1070
-  _globals['_PREDICTED']._serialized_start=1073
-  _globals['_PREDICTED']._serialized_end=1223
-  _globals['_CANDIDATE']._serialized_start=1226
-  _globals['_CANDIDATE']._serialized_end=1355
-  _globals['_CHARGE']._serialized_start=1358
-  _globals['_CHARGE']._serialized_end=1552
-  _globals['_SELECTRESPONSE']._serialized_start=1555
-  _globals['_SELECTRESPONSE']._serialized_end=1865
-  _globals['_BATCHSELECTREQUEST']._serialized_start=1867
-  _globals['_BATCHSELECTREQUEST']._serialized_end=1938
-  _globals['_BATCHSELECTITEM']._serialized_start=1940
-  _globals['_BATCHSELECTITEM']._serialized_end=2058
-  _globals['_BATCHSELECTRESPONSE']._serialized_start=2060
-  _globals['_BATCHSELECTRESPONSE']._serialized_end=2131
-  _globals['_PREVIEWREQUEST']._serialized_start=2133
-  _globals['_PREVIEWREQUEST']._serialized_end=2199
-  _globals['_PREVIEWRESPONSE']._serialized_start=2201
-  _globals['_PREVIEWRESPONSE']._serialized_end=2270
-  _globals['_ROUTER']._serialized_start=2273
-  _globals['_ROUTER']._serialized_end=2530
+  _globals['_SELECTREQUEST']._serialized_end=1051
+  _globals['_SELECTREQUEST_FEATURESENTRY']._serialized_start=791
+  _globals['_SELECTREQUEST_FEATURESENTRY']._serialized_end=838
+  _globals['_SELECTREQUEST_LABELSENTRY']._serialized_start=840
+  _globals['_SELECTREQUEST_LABELSENTRY']._serialized_end=885
+  _globals['_SELECTREQUEST_SWITCHCOSTUSDENTRY']._serialized_start=887
+  _globals['_SELECTREQUEST_SWITCHCOSTUSDENTRY']._serialized_end=939
+  _globals['_ESTIMATE']._serialized_start=1053
+  _globals['_ESTIMATE']._serialized_end=1096
+  _globals['_PREDICTED']._serialized_start=1099
+  _globals['_PREDICTED']._serialized_end=1249
+  _globals['_CANDIDATE']._serialized_start=1252
+  _globals['_CANDIDATE']._serialized_end=1381
+  _globals['_CHARGE']._serialized_start=1384
+  _globals['_CHARGE']._serialized_end=1578
+  _globals['_SELECTRESPONSE']._serialized_start=1581
+  _globals['_SELECTRESPONSE']._serialized_end=1891
+  _globals['_BATCHSELECTREQUEST']._serialized_start=1893
+  _globals['_BATCHSELECTREQUEST']._serialized_end=1964
+  _globals['_BATCHSELECTITEM']._serialized_start=1966
+  _globals['_BATCHSELECTITEM']._serialized_end=2084
+  _globals['_BATCHSELECTRESPONSE']._serialized_start=2086
+  _globals['_BATCHSELECTRESPONSE']._serialized_end=2157
+  _globals['_PREVIEWREQUEST']._serialized_start=2159
+  _globals['_PREVIEWREQUEST']._serialized_end=2225
+  _globals['_PREVIEWRESPONSE']._serialized_start=2227
+  _globals['_PREVIEWRESPONSE']._serialized_end=2296
+  _globals['_ACTIVATEREQUEST']._serialized_start=2298
+  _globals['_ACTIVATEREQUEST']._serialized_end=2352
+  _globals['_ACTIVATERESPONSE']._serialized_start=2354
+  _globals['_ACTIVATERESPONSE']._serialized_end=2396
+  _globals['_ROUTER']._serialized_start=2399
+  _globals['_ROUTER']._serialized_end=2739
 # @@protoc_insertion_point(module_scope)

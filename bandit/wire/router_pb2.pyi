@@ -128,6 +128,7 @@ class SelectRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SWITCH_COST_USD_FIELD_NUMBER: _builtins.int
+    DEFER_ACTIVATION_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     text: _builtins.str
@@ -158,6 +159,11 @@ class SelectRequest(_message.Message):
     """
     explain: _builtins.bool
     """Whether the answer brings every candidate."""
+    defer_activation: _builtins.bool
+    """Whether nothing is learned from the decision, and no default counts, until Activate is called for
+    it: for decisions that may come to nothing. Outcomes may be reported before. A reward window
+    counts from the decision all the same.
+    """
     @_builtins.property
     def vector(self) -> Global___Vector:
         """A vector in place of the text, so that the text need not be sent."""
@@ -213,10 +219,11 @@ class SelectRequest(_message.Message):
         explain: _builtins.bool = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         switch_cost_usd: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        defer_activation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_cost_usd", b"_max_cost_usd", "_max_latency_ms", b"_max_latency_ms", "_max_output_tokens", b"_max_output_tokens", "_min_quality", b"_min_quality", "input_tokens", b"input_tokens", "max_cost_usd", b"max_cost_usd", "max_latency_ms", b"max_latency_ms", "max_output_tokens", b"max_output_tokens", "min_quality", b"min_quality", "preference", b"preference", "preference_profile", b"preference_profile", "query", b"query", "text", b"text", "tradeoff", b"tradeoff", "vector", b"vector", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_cost_usd", b"_max_cost_usd", "_max_latency_ms", b"_max_latency_ms", "_max_output_tokens", b"_max_output_tokens", "_min_quality", b"_min_quality", "allow_arms", b"allow_arms", "decision_id", b"decision_id", "deny_arms", b"deny_arms", "explain", b"explain", "features", b"features", "input_tokens", b"input_tokens", "labels", b"labels", "max_cost_usd", b"max_cost_usd", "max_latency_ms", b"max_latency_ms", "max_output_tokens", b"max_output_tokens", "min_quality", b"min_quality", "policy", b"policy", "preference", b"preference", "preference_profile", b"preference_profile", "query", b"query", "switch_cost_usd", b"switch_cost_usd", "text", b"text", "tradeoff", b"tradeoff", "vector", b"vector", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens", "_max_cost_usd", b"_max_cost_usd", "_max_latency_ms", b"_max_latency_ms", "_max_output_tokens", b"_max_output_tokens", "_min_quality", b"_min_quality", "allow_arms", b"allow_arms", "decision_id", b"decision_id", "defer_activation", b"defer_activation", "deny_arms", b"deny_arms", "explain", b"explain", "features", b"features", "input_tokens", b"input_tokens", "labels", b"labels", "max_cost_usd", b"max_cost_usd", "max_latency_ms", b"max_latency_ms", "max_output_tokens", b"max_output_tokens", "min_quality", b"min_quality", "policy", b"policy", "preference", b"preference", "preference_profile", b"preference_profile", "query", b"query", "switch_cost_usd", b"switch_cost_usd", "text", b"text", "tradeoff", b"tradeoff", "vector", b"vector", "willingness_to_pay_usd", b"willingness_to_pay_usd"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__input_tokens: _TypeAlias = _typing.Literal["input_tokens"]  # noqa: Y015
     _WhichOneofArgType__input_tokens: _TypeAlias = _typing.Literal["_input_tokens", b"_input_tokens"]  # noqa: Y015
@@ -610,3 +617,51 @@ class PreviewResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PreviewResponse: _TypeAlias = PreviewResponse  # noqa: Y015
+
+@_typing.final
+class ActivateRequest(_message.Message):
+    """A decision that is to be learned from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    DECISION_ID_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy that decided."""
+    decision_id: _builtins.str
+    """The decision's UUID."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        decision_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision_id", b"decision_id", "policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateRequest: _TypeAlias = ActivateRequest  # noqa: Y015
+
+@_typing.final
+class ActivateResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALREADY_ACTIVE_FIELD_NUMBER: _builtins.int
+    already_active: _builtins.bool
+    """Whether it was active before: activated earlier, or never deferred."""
+    def __init__(
+        self,
+        *,
+        already_active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_active", b"already_active"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateResponse: _TypeAlias = ActivateResponse  # noqa: Y015

@@ -54,6 +54,11 @@ class RouterStub:
                 request_serializer=bandit_dot_router_dot_v1_dot_router__pb2.PreviewRequest.SerializeToString,
                 response_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.PreviewResponse.FromString,
                 _registered_method=True)
+        self.Activate = channel.unary_unary(
+                '/bandit.router.v1.Router/Activate',
+                request_serializer=bandit_dot_router_dot_v1_dot_router__pb2.ActivateRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.ActivateResponse.FromString,
+                _registered_method=True)
 
 
 class RouterServicer:
@@ -94,6 +99,16 @@ class RouterServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Activate(self, request, context):
+        """Lets a decision be learned from that was made with defer_activation: call it when what was
+        decided is really done. May be repeated, and says so. Errors: INVALID_ARGUMENT; NOT_FOUND for an
+        unknown policy or decision, with RetryInfo while the decision may still be on its way;
+        UNAVAILABLE with RetryInfo when it could not be stored: send it again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouterServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +126,11 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.Preview,
                     request_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.PreviewRequest.FromString,
                     response_serializer=bandit_dot_router_dot_v1_dot_router__pb2.PreviewResponse.SerializeToString,
+            ),
+            'Activate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Activate,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.ActivateRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_router__pb2.ActivateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -199,6 +219,33 @@ class Router:
             '/bandit.router.v1.Router/Preview',
             bandit_dot_router_dot_v1_dot_router__pb2.PreviewRequest.SerializeToString,
             bandit_dot_router_dot_v1_dot_router__pb2.PreviewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Activate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bandit.router.v1.Router/Activate',
+            bandit_dot_router_dot_v1_dot_router__pb2.ActivateRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_router__pb2.ActivateResponse.FromString,
             options,
             channel_credentials,
             insecure,

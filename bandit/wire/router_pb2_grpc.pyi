@@ -55,6 +55,12 @@ class RouterStub:
     """
     Preview: _grpc.UnaryUnaryMultiCallable[_router_pb2.PreviewRequest, _router_pb2.PreviewResponse]
     """What Select would answer, with every candidate explained; nothing is recorded. Errors as Select."""
+    Activate: _grpc.UnaryUnaryMultiCallable[_router_pb2.ActivateRequest, _router_pb2.ActivateResponse]
+    """Lets a decision be learned from that was made with defer_activation: call it when what was
+    decided is really done. May be repeated, and says so. Errors: INVALID_ARGUMENT; NOT_FOUND for an
+    unknown policy or decision, with RetryInfo while the decision may still be on its way;
+    UNAVAILABLE with RetryInfo when it could not be stored: send it again.
+    """
 
 @_typing.type_check_only
 class RouterAsyncStub(RouterStub):
@@ -83,6 +89,12 @@ class RouterAsyncStub(RouterStub):
     """
     Preview: _aio.UnaryUnaryMultiCallable[_router_pb2.PreviewRequest, _router_pb2.PreviewResponse]  # type: ignore[assignment]
     """What Select would answer, with every candidate explained; nothing is recorded. Errors as Select."""
+    Activate: _aio.UnaryUnaryMultiCallable[_router_pb2.ActivateRequest, _router_pb2.ActivateResponse]  # type: ignore[assignment]
+    """Lets a decision be learned from that was made with defer_activation: call it when what was
+    decided is really done. May be repeated, and says so. Errors: INVALID_ARGUMENT; NOT_FOUND for an
+    unknown policy or decision, with RetryInfo while the decision may still be on its way;
+    UNAVAILABLE with RetryInfo when it could not be stored: send it again.
+    """
 
 class RouterServicer(metaclass=_abc_1.ABCMeta):
     """Chooses one arm per request, at the caller's trade-off of quality, cost and latency, and records
@@ -126,5 +138,17 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.PreviewResponse, _abc.Awaitable[_router_pb2.PreviewResponse]]:
         """What Select would answer, with every candidate explained; nothing is recorded. Errors as Select."""
+
+    @_abc_1.abstractmethod
+    def Activate(
+        self,
+        request: _router_pb2.ActivateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_router_pb2.ActivateResponse, _abc.Awaitable[_router_pb2.ActivateResponse]]:
+        """Lets a decision be learned from that was made with defer_activation: call it when what was
+        decided is really done. May be repeated, and says so. Errors: INVALID_ARGUMENT; NOT_FOUND for an
+        unknown policy or decision, with RetryInfo while the decision may still be on its way;
+        UNAVAILABLE with RetryInfo when it could not be stored: send it again.
+        """
 
 def add_RouterServicer_to_server(servicer: RouterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

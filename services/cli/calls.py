@@ -83,6 +83,12 @@ def select(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show every arm, and what removed it.")
     ] = False,
+    defer_activation: Annotated[
+        bool,
+        typer.Option(
+            "--defer-activation", help="Nothing is learned from it before `activate` is called."
+        ),
+    ] = False,
     preview: Annotated[
         bool, typer.Option("--preview", help="Show what would be chosen; record nothing.")
     ] = False,
@@ -98,6 +104,7 @@ def select(
     bandit-router select chat "Prove it." --preference quality=1 --max-cost 0.002 --explain
     bandit-router select chat "My name is Ann." --profile premium --label pii=yes
     bandit-router select search --vector 0.1,0.7,0.2 --json
+    bandit-router select chat "Draft a reply." --defer-activation
     """
     if text == "-":
         text = typer.get_text_stream("stdin").read()
@@ -120,12 +127,34 @@ def select(
             max_output_tokens=max_output_tokens,
             decision_id=decision_id,
             explain=explain,
+            defer_activation=defer_activation,
             labels=parsing.labels(label or []),
         )
     if as_json:
         show_json(decision)
     else:
         _show_decision(decision)
+
+
+def activate(
+    policy: PolicyName,
+    decision_id: Annotated[str, typer.Argument(metavar="DECISION", help="Id of the decision.")],
+    target: Target = DEFAULT_TARGET,
+    timeout: Timeout = 10.0,
+    as_json: Json = False,
+) -> None:
+    """
+    Let a decision be learned from that was made with --defer-activation.
+
+    \b
+    bandit-router activate chat 0198c5de-6f2b-7c3a-9d41-3f0f5a1b2c3d
+    """
+    with connect(target, timeout_s=timeout) as client:
+        was_active = client.activate(policy, decision_id=decision_id)
+    if as_json:
+        show_json({"already_active": was_active})
+    else:
+        show("active already" if was_active else "active from now on")
 
 
 def report(

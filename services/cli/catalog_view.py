@@ -1,9 +1,12 @@
 """How policies and arms look in a terminal."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from bandit.domain.objective import Objective
 from bandit.domain.policy import ContextSettings, ContextSource
 from bandit.domain.preference import Tradeoff, WillingnessToPay
+from bandit.domain.reward_window import RewardWindow
 from services.cli.budget_view import described_budget
 from services.cli.output import amount, escaped, show, show_json, table
 
@@ -28,6 +31,7 @@ def show_policy(policy: "Policy", *, as_json: bool) -> None:
         else "follows the prices",
         "drift": ", ".join(f"{o.label} {settings.drift.of(o).value}" for o in settings.objectives),
         "trials": f"{settings.explore_quota} for an arm added later",
+        "windows": described_windows(settings.reward_windows),
         "budget": "none" if policy.budget is None else described_budget(policy.budget),
         "version": f"{policy.policy_version}, learned {policy.learned_version}",
     }
@@ -41,6 +45,16 @@ def show_policy(policy: "Policy", *, as_json: bool) -> None:
     for name, fact in [*facts.items(), *named]:
         show(f"  {escaped(f'{name:<11}')} {escaped(fact)}")
     show_arms(policy.arms)
+
+
+def described_windows(windows: Mapping[Objective, RewardWindow]) -> str:
+    """How long outcomes are waited for."""
+    parts = [
+        f"{objective.label} {amount(window.hours)} h, "
+        + ("else nothing" if window.default is None else f"else {amount(window.default)}")
+        for objective, window in windows.items()
+    ]
+    return "; ".join(parts) or "none: outcomes count however late"
 
 
 def show_arms(arms: "tuple[Arm, ...]") -> None:

@@ -45,6 +45,7 @@ app.add_typer(arms.app, name="arm", rich_help_panel=_USE)
 app.add_typer(arms.price_app, name="price", rich_help_panel=_USE)
 app.add_typer(budgets.app, name="budget", rich_help_panel=_USE)
 app.command(rich_help_panel=_USE)(calls.select)
+app.command(rich_help_panel=_USE)(calls.activate)
 app.command(rich_help_panel=_USE)(calls.report)
 
 app.command(rich_help_panel=_LOOK)(state.state)

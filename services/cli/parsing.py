@@ -11,6 +11,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.policy import Detector, DriftSettings, NamedFeature, Range
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
+from bandit.domain.reward_window import RewardWindow, check_default
 
 if TYPE_CHECKING:
     from bandit.client import Arm
@@ -146,6 +147,30 @@ def rules(texts: Iterable[str], *, kept: Iterable[LabelRule]) -> tuple[LabelRule
             raise InvalidInput(f"--rule {label}={value}", "is not there to be taken away")
         result = others
     return tuple(result)
+
+
+def reward_windows(
+    texts: Iterable[str], *, kept: Mapping[Objective, RewardWindow]
+) -> dict[Objective, RewardWindow]:
+    """
+    `OBJECTIVE=HOURS` or `OBJECTIVE=HOURS,DEFAULT` each; in addition to those `kept`, in place of
+    that objective's; `OBJECTIVE=` takes it away.
+    """
+    result = dict(kept)
+    for text in texts:
+        name, numbers = _pair("--reward-window", text)
+        objective = _objective("--reward-window", name)
+        option = f"--reward-window {objective.label}"
+        if numbers:
+            shape = "HOURS[,DEFAULT], as in 24,0"
+            try:
+                result[objective] = RewardWindow(*_numbers(option, numbers, shape, lengths=(1, 2)))
+                check_default(objective, result[objective].default)
+            except InvalidInput as error:
+                raise InvalidInput(option, error.problem) from None
+        elif result.pop(objective, None) is None:
+            raise InvalidInput(option, "is not there to be taken away")
+    return result
 
 
 def switch_costs(texts: Iterable[str]) -> dict[str, float]:

@@ -92,6 +92,15 @@ ExploreQuota = Annotated[
         help="Decisions for which an arm added later is tried before it stands on its record.",
     ),
 ]
+RewardWindows = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reward-window",
+        metavar="OBJECTIVE=HOURS,DEFAULT",
+        help="How long outcomes are waited for, and what counts when none came; without a default "
+        "nothing does. OBJECTIVE= takes it away. Repeat for more.",
+    ),
+]
 Rules = Annotated[
     list[str] | None,
     typer.Option(
@@ -151,6 +160,7 @@ def create(
     rule: Rules = None,
     drift: Drift = None,
     explore_quota: ExploreQuota = None,
+    reward_window: RewardWindows = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -164,6 +174,7 @@ def create(
     bandit-router policy create chat --arm a=1,2 --preference quality=0.7,cost=0.2,latency=0.1
     bandit-router policy create chat --arm a=1,2 --arm b=2,8 \\
         --profile premium=quality=0.9,cost=0.1 --rule pii=yes:a
+    bandit-router policy create chat --arm a=1,2 --arm b=2,8 --reward-window quality=24,0
     """
     settings = _changed(
         PolicySettings(),
@@ -183,6 +194,7 @@ def create(
         rules=parsing.rules(rule or [], kept=()),
         drift=drift and parsing.drift(drift, kept=DriftSettings()),
         explore_quota=explore_quota,
+        reward_windows=parsing.reward_windows(reward_window or [], kept={}),
     )
     arms = with_priors(
         [parsing.arm(text) for text in arm or []],
@@ -260,6 +272,7 @@ def update(
     rule: Rules = None,
     drift: Drift = None,
     explore_quota: ExploreQuota = None,
+    reward_window: RewardWindows = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -273,6 +286,7 @@ def update(
     bandit-router policy update chat --algorithm epsilon-greedy --epsilon 0.1
     bandit-router policy update chat --profile thrifty=quality=0.4,cost=0.6 --profile premium=
     bandit-router policy update chat --rule pii=yes:small,large --rule region=eu:small
+    bandit-router policy update chat --reward-window quality=48,0.5 --reward-window latency=1
     """
     given = {
         "algorithm": algorithm,
@@ -286,7 +300,9 @@ def update(
         "cost_form": cost_form,
         "explore_quota": explore_quota,
     }
-    if not (profile or rule or drift) and all(value is None for value in given.values()):
+    if not (profile or rule or drift or reward_window) and all(
+        value is None for value in given.values()
+    ):
         raise typer.BadParameter("nothing to change: see --help")
     with connect(target) as client:
         found = client.get_policy(policy)
@@ -297,6 +313,9 @@ def update(
             profiles=parsing.profiles(profile or [], kept=found.settings.profiles),
             rules=parsing.rules(rule or [], kept=found.settings.rules),
             drift=parsing.drift(drift or "", kept=found.settings.drift),
+            reward_windows=parsing.reward_windows(
+                reward_window or [], kept=found.settings.reward_windows
+            ),
         )
         changed = client.update_policy(
             policy,

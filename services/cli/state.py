@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.budget_view import spending_lines
+from services.cli.catalog_view import described_windows
 from services.cli.options import DEFAULT_TARGET, Json, PolicyName, Target, connect
 from services.cli.output import amount, console, escaped, show, show_json, table, with_deviation
 
@@ -59,7 +60,10 @@ def _view(found: "PolicyState") -> "Group":
     """The beliefs, and beneath them what was spent."""
     from rich.console import Group
 
-    return Group(_table(found), *spending_lines(found))
+    windows = []
+    if found.reward_windows:
+        windows.append(f"  windows    {escaped(described_windows(found.reward_windows))}")
+    return Group(_table(found), *windows, *spending_lines(found))
 
 
 def _table(found: "PolicyState") -> "Table":

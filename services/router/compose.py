@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from bandit.domain.errors import Unavailable
 from bandit.features.encoder import Encoder, WordLlamaEncoder
+from bandit.routing.activation import Activation
 from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
 from bandit.routing.router import Router
+from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
@@ -30,7 +32,13 @@ from migrations.current import is_current
 from services.logs import Outage, logger
 from services.router.books import keep_books
 from services.router.budget_state import SpendingReader
-from services.router.freshness import FreshCatalog, FreshFeedback, FreshLearning, FreshRouter
+from services.router.freshness import (
+    FreshActivation,
+    FreshCatalog,
+    FreshFeedback,
+    FreshLearning,
+    FreshRouter,
+)
 from services.router.snapshots import ServedSnapshots
 from services.router.uuid7 import RANDOM_BYTES, uuid7
 from services.settings import Settings
@@ -50,6 +58,7 @@ class Parts:
     """
 
     router: FreshRouter
+    activation: FreshActivation
     feedback: FreshFeedback
     catalog: FreshCatalog
     learning: FreshLearning
@@ -97,6 +106,8 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
         closing.push_async_callback(decisions.close)
         closing.push_async_callback(outcomes.close)
+        activations = PostgresActivationLog(url)
+        closing.push_async_callback(activations.close)
         catalog, posteriors = PostgresCatalog(engine), PostgresPosteriors(engine)
         encoder = LoadedLater()
         snapshots = ServedSnapshots(
@@ -125,10 +136,17 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
                 ),
                 snapshots,
             ),
+            activation=FreshActivation(
+                Activation(snapshots, decisions, activations, clock=now), snapshots
+            ),
             feedback=FreshFeedback(Feedback(snapshots, decisions, outcomes, clock=now), snapshots),
             catalog=FreshCatalog(keeper, catalog, snapshots, clock=now),
             learning=FreshLearning(
-                catalog, posteriors, snapshots, SpendingReader(ledger, budgets, clock=now)
+                catalog,
+                posteriors,
+                snapshots,
+                SpendingReader(ledger, budgets, clock=now),
+                clock=now,
             ),
             snapshots=snapshots,
             encoder=encoder,

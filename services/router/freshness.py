@@ -20,6 +20,7 @@ from bandit.domain.errors import (
 from bandit.domain.outcome import Receipt, Report
 from bandit.domain.policy import Policy
 from bandit.domain.query import Query
+from bandit.routing.activation import Activation, Wanted
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
 from bandit.routing.ports import Catalog, PosteriorReader
@@ -71,6 +72,19 @@ class FreshRouter:
         if not _knows_arms(policy, answer):
             return Unavailable("the arms of the stored answer cannot be read now")
         return Answer(answer.recorded, policy)
+
+
+class FreshActivation:
+    """`routing.activation.Activation` over policies that are kept fresh."""
+
+    def __init__(self, activation: Activation, snapshots: ServedSnapshots) -> None:
+        self._activation = activation
+        self._snapshots = snapshots
+
+    async def activate(self, wanted: Wanted) -> bool:
+        """Let a decision be learned from; whether it was before."""
+        (was_active,) = await _each([wanted], self._activation.activate, self._snapshots)
+        return _or_raise(was_active)
 
 
 class FreshFeedback:
@@ -147,11 +161,14 @@ class FreshLearning:
         posteriors: PosteriorReader,
         snapshots: ServedSnapshots,
         spending: SpendingReader | None = None,
+        *,
+        clock: Callable[[], datetime],
     ) -> None:
         self._catalog = catalog
         self._posteriors = posteriors
         self._snapshots = snapshots
         self._spending = spending
+        self._clock = clock
 
     async def state(self, name: str) -> State:
         """The state of a policy."""
@@ -159,7 +176,7 @@ class FreshLearning:
         policy_id = held.policy.id
         # In this order: whoever sees nothing pending and the snapshot at the learned version may
         # trust that the snapshot holds all.  The other way round a fold could end in between.
-        pending = await asyncio.to_thread(self._posteriors.pending, policy_id)
+        pending = await asyncio.to_thread(self._posteriors.pending, policy_id, now=self._clock())
         versions = await asyncio.to_thread(self._catalog.versions)
         snapshot = self._snapshots.get(name)
         return state_of(

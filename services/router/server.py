@@ -96,7 +96,7 @@ def _add_services(
 ) -> health.aio.HealthServicer:
     most = settings.max_batch
     router_pb2_grpc.add_RouterServicer_to_server(
-        RouterServicer(parts.router, max_batch=most), server
+        RouterServicer(parts.router, parts.activation, max_batch=most), server
     )
     feedback_pb2_grpc.add_FeedbackServicer_to_server(
         FeedbackServicer(parts.feedback, max_batch=most), server

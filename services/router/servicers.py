@@ -13,7 +13,7 @@ from bandit.wire import (
     router_pb2_grpc,
 )
 from services.router import translate
-from services.router.freshness import FreshFeedback, FreshLearning, FreshRouter
+from services.router.freshness import FreshActivation, FreshFeedback, FreshLearning, FreshRouter
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -21,8 +21,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class RouterServicer(router_pb2_grpc.RouterServicer):
     """`bandit.router.v1.Router`."""
 
-    def __init__(self, router: FreshRouter, *, max_batch: int) -> None:
+    def __init__(self, router: FreshRouter, activation: FreshActivation, *, max_batch: int) -> None:
         self._router = router
+        self._activation = activation
         self._max_batch = max_batch
 
     async def Select(
@@ -42,6 +43,12 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
     ) -> router_pb2.PreviewResponse:
         answer = await self._router.preview(translate.preview_query(request))
         return translate.preview_response(answer)
+
+    async def Activate(
+        self, request: router_pb2.ActivateRequest, context: Context
+    ) -> router_pb2.ActivateResponse:
+        was_active = await self._activation.activate(translate.wanted(request))
+        return translate.activate_response(was_active)
 
 
 class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):

@@ -38,7 +38,7 @@ class State:
     The learned state of a policy as this process serves it.
 
     learned_version   of the database
-    pending           (decision, head) pairs not yet folded
+    pending           (decision, head) pairs not yet folded, but for those whose window is open
     heads             per arm of the snapshot, per objective that the policy learns
     spending          of the budget, and of exploring arms
     """

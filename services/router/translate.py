@@ -17,6 +17,7 @@ from bandit.domain.policy import Policy
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.query import Query
 from bandit.policies.eligibility import Removal
+from bandit.routing.activation import Wanted
 from bandit.routing.router import Answer
 from bandit.wire import catalog_pb2, feedback_pb2, learning_pb2, router_pb2
 from services.router import translate_catalog as catalog
@@ -75,6 +76,7 @@ def query(request: router_pb2.SelectRequest) -> Query:
         decision_id=uuid_of("decision_id", request.decision_id) if request.decision_id else None,
         labels=dict(request.labels),
         explain=request.explain,
+        defer_activation=request.defer_activation,
         fingerprint=fingerprint(request),
     )
 
@@ -192,6 +194,19 @@ def _predicted(row: np.void) -> router_pb2.Predicted:
     return predicted
 
 
+def wanted(request: router_pb2.ActivateRequest) -> Wanted:
+    """Which decision is to be learned from."""
+    return Wanted(
+        policy=checked_name("policy", request.policy),
+        decision_id=DecisionId(uuid_of("decision_id", request.decision_id)),
+    )
+
+
+def activate_response(was_active: bool) -> router_pb2.ActivateResponse:
+    """Whether it was active before."""
+    return router_pb2.ActivateResponse(already_active=was_active)
+
+
 # Reporting
 
 
@@ -276,6 +291,7 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
         pending_outcomes=state.pending,
         context_weight=snapshot.context_weights[Objective.QUALITY],
         budget=budget_status_message(state.spending.budget),
+        reward_windows=catalog.reward_window_messages(snapshot.policy.settings),
     )
     for position, arm in enumerate(snapshot.arms):
         price = snapshot.prices[position]

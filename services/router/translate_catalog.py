@@ -25,6 +25,7 @@ from bandit.domain.policy import (
 )
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
+from bandit.domain.reward_window import RewardWindow, check_default
 from bandit.policies.utility import normaliser_of
 from bandit.routing.catalog import NewArm
 from bandit.wire import catalog_pb2 as pb
@@ -205,7 +206,23 @@ def settings(message: pb.PolicySettings) -> PolicySettings:
             _rule(f"settings.rules[{position}]", rule)
             for position, rule in enumerate(message.rules)
         )
+    if message.reward_windows:
+        given["reward_windows"] = _reward_windows(message)
     return PolicySettings(**given)
+
+
+def _reward_windows(message: pb.PolicySettings) -> dict[Objective, RewardWindow]:
+    windows: dict[Objective, RewardWindow] = {}
+    for position, window in enumerate(message.reward_windows):
+        path = f"settings.reward_windows[{position}]"
+        objective = kind_of(OBJECTIVES, window.objective, f"{path}.objective")
+        if objective in windows:
+            raise InvalidInput(f"{path}.objective", "each at most once")
+        with moved("window", path):
+            default = present(window, "default_value")
+            check_default(objective, default)
+            windows[objective] = RewardWindow(window.window_hours, default)
+    return windows
 
 
 def _profile(name: str, message: pb.Tradeoff) -> Tradeoff:
@@ -340,7 +357,20 @@ def _settings_message(described: Described) -> pb.PolicySettings:
             for rule in settings.rules
         ],
         explore_quota=settings.explore_quota,
+        reward_windows=reward_window_messages(settings),
     )
+
+
+def reward_window_messages(settings: PolicySettings) -> list[pb.RewardWindow]:
+    """How long outcomes are waited for."""
+    return [
+        pb.RewardWindow(
+            objective=OBJECTIVES[objective],
+            window_hours=window.hours,
+            default_value=window.default,
+        )
+        for objective, window in settings.reward_windows.items()
+    ]
 
 
 def _tradeoff_message(tradeoff: Tradeoff) -> pb.Tradeoff:

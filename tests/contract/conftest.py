@@ -10,6 +10,7 @@ from bandit.domain.decision import Decision
 from bandit.domain.policy import Policy
 from bandit.routing.ledger import Ledger, LedgerReader
 from bandit.routing.ports import (
+    ActivationLog,
     Catalog,
     DecisionLog,
     LearningStore,
@@ -17,6 +18,7 @@ from bandit.routing.ports import (
     PosteriorReader,
 )
 from bandit.store.memory import MemoryStore
+from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
@@ -38,6 +40,7 @@ class Store:
     learning: LearningStore
     ledger: Ledger
     accounts: LedgerReader
+    activations: ActivationLog
 
     def with_policy(self, policy: Policy | None = None) -> Policy:
         policy = policy or a_policy()
@@ -52,7 +55,7 @@ class Store:
 
 def in_memory() -> Store:
     store = MemoryStore()
-    return Store(store, store, store, store, store, store, store)
+    return Store(store, store, store, store, store, store, store, store)
 
 
 @pytest_asyncio.fixture(params=["memory", "postgres"])
@@ -63,7 +66,7 @@ async def store(request) -> AsyncIterator[Store]:
     url = request.getfixturevalue("database_url")
     engine = make_engine(url)
     decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
-    ledger = PostgresLedger(engine)
+    ledger, activations = PostgresLedger(engine), PostgresActivationLog(url)
     yield Store(
         PostgresCatalog(engine),
         decisions,
@@ -72,9 +75,11 @@ async def store(request) -> AsyncIterator[Store]:
         PostgresLearning(engine),
         ledger,
         ledger,
+        activations,
     )
     await decisions.close()
     await outcomes.close()
+    await activations.close()
     engine.dispose()
 
 

@@ -9,11 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bandit.domain.decision import Decision
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.policy import PolicySettings
+from bandit.domain.reward_window import RewardWindow, deadlines_of
 from bandit.features.schema import schema_of
 from bandit.learning.decay import Forgetting, as_of
 from bandit.routing.learner import fold_due
+from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
@@ -25,7 +28,8 @@ from tests.builders import A_CONTEXT, NOW, a_decision, a_policy, an_outcome
 from tests.contract.conftest import Store, in_memory
 
 HALF_LIFE_HOURS = {Objective.LATENCY: 24.0}
-LATER = NOW + timedelta(days=1)
+WINDOWS = {Objective.QUALITY: RewardWindow(30, 0.25), Objective.COST: RewardWindow(12)}
+LATER = NOW + timedelta(days=3)
 DECISIONS = 6
 
 outcome_values = st.dictionaries(
@@ -35,29 +39,58 @@ outcome_values = st.dictionaries(
         st.sampled_from(["judge", "user"]),
         st.integers(0, 3),
     ),
-    st.floats(1e-6, 1.0),
+    # The value, and after how many hours it came: some outlast their window.
+    st.tuples(st.floats(1e-6, 1.0), st.floats(0.0, 40.0)),
     min_size=1,
     max_size=30,
 )
+# Of each decision, whether it teaches at once, after an activation that comes, or never.
+patiences = st.lists(
+    st.sampled_from(["eager", "activated", "never"]), min_size=DECISIONS, max_size=DECISIONS
+)
+windows = st.sampled_from([{}, WINDOWS])
 
 
-async def learned(store: Store, values, rng: random.Random, *, is_orderly: bool):
-    """The sums after these outcomes, sent in order at once or in any way, and folded."""
-    kept = PolicySettings(context=A_CONTEXT, half_life_hours=HALF_LIFE_HOURS)
+async def learned(store: Store, values, patience, windows, rng: random.Random, *, is_orderly: bool):
+    """
+    The sums after these outcomes and activations: in order, at once, folded at the end; or in any
+    order, repeated, in batches, folded in between, before windows close and after.
+    """
+    kept = PolicySettings(
+        context=A_CONTEXT, half_life_hours=HALF_LIFE_HOURS, reward_windows=windows
+    )
     policy = store.with_policy(a_policy(settings=kept))
-    decisions = [_decision(policy, number) for number in range(DECISIONS)]
+    decisions = [_decision(policy, number, patience[number]) for number in range(DECISIONS)]
     await store.decisions.record(decisions)
     rows = [
-        an_outcome(decisions[number], head, source=source, sequence=sequence, value=value)
-        for (number, head, source, sequence), value in sorted(values.items())
+        an_outcome(
+            decisions[number],
+            head,
+            source=source,
+            sequence=sequence,
+            value=value,
+            received_at=decisions[number].at + timedelta(hours=hours),
+        )
+        for (number, head, source, sequence), (value, hours) in sorted(values.items())
     ]
-    batches = [rows] if is_orderly else _batches(rows, rng)
-    for batch in batches:
-        await store.outcomes.append(policy.id, batch)
+    activated = [d for d, how in zip(decisions, patience, strict=True) if how == "activated"]
+    steps = [activated, rows] if is_orderly else _steps(activated, rows, rng)
+    held_until = {
+        (decision.id, head): due
+        for decision in decisions
+        for head, due in decision.held_until.items()
+    }
+    now = NOW
+    for step in steps:
+        if step and isinstance(step[0], Decision):
+            await store.activations.activate(step, at=now)
+        else:
+            await store.outcomes.append(policy.id, step, held_until=held_until)
         if not is_orderly and rng.random() < 0.5:
-            fold_due(store.learning, policy, now=LATER, limit=rng.randint(1, 5))
+            now += timedelta(hours=rng.uniform(0, 8))
+            fold_due(store.learning, policy, now=now, limit=rng.randint(1, 5))
     while store.posteriors.pending(policy.id):
-        fold_due(store.learning, policy, now=LATER)
+        fold_due(store.learning, policy, now=max(now, LATER))
     schema = schema_of(policy.settings.context)
     _, cells = store.posteriors.learned(policy.id, schema.id, known={})
     positions = {arm.id: position for position, arm in enumerate(policy.arms)}
@@ -70,13 +103,24 @@ async def learned(store: Store, values, rng: random.Random, *, is_orderly: bool)
     }
 
 
-def _decision(policy, number):
+def _decision(policy, number, patience):
+    at = NOW - timedelta(hours=5 * number)
     return a_decision(
         policy,
-        at=NOW - timedelta(hours=5 * number),
+        at=at,
+        deadlines=deadlines_of(policy.settings.reward_windows, at),
+        is_deferred=patience != "eager",
         arm=policy.arms[number % 2],
         context=[*np.random.default_rng(number).standard_normal(3), 1.0],
     )
+
+
+def _steps(activated, rows, rng):
+    """Batches of outcomes, repetitions among them, and activations, one by one or twice."""
+    steps = _batches(rows, rng)
+    for decision in [*activated, *rng.sample(activated, len(activated) // 2)]:
+        steps.insert(rng.randint(0, len(steps)), [decision])
+    return steps
 
 
 def _batches(rows, rng):
@@ -99,11 +143,17 @@ def assert_equal_up_to_rounding(actual, expected):
 
 
 @settings(max_examples=50, deadline=None)
-@given(values=outcome_values, rng=st.randoms(use_true_random=False))
-def test_in_memory_any_order_gives_the_same_sums(values, rng):
-    expected = asyncio.run(learned(in_memory(), values, rng, is_orderly=True))
+@given(
+    values=outcome_values,
+    patience=patiences,
+    windows=windows,
+    rng=st.randoms(use_true_random=False),
+)
+def test_in_memory_any_order_gives_the_same_sums(values, patience, windows, rng):
+    plan = (values, patience, windows, rng)
+    expected = asyncio.run(learned(in_memory(), *plan, is_orderly=True))
 
-    actual = asyncio.run(learned(in_memory(), values, rng, is_orderly=False))
+    actual = asyncio.run(learned(in_memory(), *plan, is_orderly=False))
 
     assert_equal_up_to_rounding(actual, expected)
 
@@ -118,11 +168,21 @@ def engine(module_database_url):
 @settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(values=outcome_values, rng=st.randoms(use_true_random=False))
-def test_in_postgres_any_order_gives_the_sums_of_memory(module_database_url, engine, values, rng):
+@given(
+    values=outcome_values,
+    patience=patiences,
+    windows=windows,
+    rng=st.randoms(use_true_random=False),
+)
+def test_in_postgres_any_order_gives_the_sums_of_memory(
+    module_database_url, engine, values, patience, windows, rng
+):
+    plan = (values, patience, windows, rng)
+
     async def in_postgres():
         decisions = PostgresDecisionLog(module_database_url)
         outcomes = PostgresOutcomeLog(module_database_url)
+        activations = PostgresActivationLog(module_database_url)
         store = Store(
             PostgresCatalog(engine),
             decisions,
@@ -131,14 +191,16 @@ def test_in_postgres_any_order_gives_the_sums_of_memory(module_database_url, eng
             PostgresLearning(engine),
             PostgresLedger(engine),
             PostgresLedger(engine),
+            activations,
         )
         try:
-            return await learned(store, values, rng, is_orderly=False)
+            return await learned(store, *plan, is_orderly=False)
         finally:
             await decisions.close()
             await outcomes.close()
+            await activations.close()
 
-    expected = asyncio.run(learned(in_memory(), values, rng, is_orderly=True))
+    expected = asyncio.run(learned(in_memory(), *plan, is_orderly=True))
 
     actual = asyncio.run(in_postgres())
 

@@ -101,7 +101,7 @@ async def world() -> World:
         policy,
         FreshRouter(router, snapshots),
         FreshFeedback(feedback, snapshots),
-        FreshLearning(store, store, snapshots),
+        FreshLearning(store, store, snapshots, clock=lambda: NOW),
     )
 
 

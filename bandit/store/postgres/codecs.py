@@ -31,7 +31,9 @@ from bandit.domain.policy import (
 )
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
+from bandit.domain.reward_window import RewardWindow
 from bandit.learning.sums import Sums, packed_length
+from bandit.store.postgres.deadlines import deadlines_bytes, deadlines_from
 
 _FORMAT = b"\x01"
 _HEADER = len(_FORMAT) + 4
@@ -61,6 +63,7 @@ def settings_json(settings: PolicySettings) -> dict[str, Any]:
         "explore_quota": settings.explore_quota,
         "profiles": {name: asdict(tradeoff) for name, tradeoff in settings.profiles.items()},
         "rules": [asdict(rule) for rule in settings.rules],
+        "reward_windows": {o.label: asdict(kept) for o, kept in settings.reward_windows.items()},
     }
 
 
@@ -103,6 +106,14 @@ def settings_from(kept: Mapping[str, Any]) -> PolicySettings:
         made["rules"] = tuple(
             LabelRule(rule["label"], rule["value"], tuple(rule["arms"])) for rule in kept["rules"]
         )
+    if "reward_windows" in kept:
+        made["reward_windows"] = {
+            _objective(label): RewardWindow(
+                float(window["hours"]),
+                None if window["default"] is None else float(window["default"]),
+            )
+            for label, window in kept["reward_windows"].items()
+        }
     if kept.get("unpriced_list_usd") is not None:
         made["unpriced_list_usd"] = float(kept["unpriced_list_usd"])
     if kept.get("cost_range") is not None:
@@ -189,6 +200,9 @@ def decision_row(decision: Decision) -> tuple[Any, ...]:
         decision.candidates.tobytes(),
         json.dumps(dict(decision.labels)),
         *_charge_values(decision.charge),
+        deadlines_bytes(decision.deadlines),
+        decision.is_deferred,
+        decision.activated_at,
     )
 
 
@@ -218,6 +232,9 @@ def decision_from(row: Sequence[Any]) -> Decision:
         candidates=np.frombuffer(candidates, dtype=CANDIDATE),
         labels=row[21],
         charge=None if row[22] is None else Charge(*row[22:30]),
+        deadlines=deadlines_from(row[30]),
+        is_deferred=bool(row[31]),  # null before there was such a thing
+        activated_at=None if row[32] is None else utc(row[32]),
     )
 
 

@@ -13,6 +13,7 @@ from bandit.domain.policy import PolicyId
 from bandit.routing.ledger import SETTLE_AFTER
 from bandit.store.postgres import schema
 from bandit.store.postgres.codecs import decision_from, decision_row
+from bandit.store.postgres.deadlines import falling_due, queue_for
 from bandit.store.postgres.group_commit import GroupCommit
 from bandit.store.postgres.lane import HOT_STATEMENT_TIMEOUT_MS, Lane
 from bandit.store.postgres.statements import column_list, columns_of, rows
@@ -21,7 +22,8 @@ _KEY = (schema.decision.c.policy_id, schema.decision.c.day, schema.decision.c.id
 
 # A day without a partition would fail the whole group: its rows are left out, and not found below.
 # The rows come sorted by key, so that two groups wait for each other in one direction only.
-# What a decision may cost is held of its limit in the same statement: never one without the other.
+# What a decision may cost is held of its limit, and what falls due by itself put in line, in the
+# same statement: never one without the other.
 _INSERT = sql.SQL(
     """
     with stored as (
@@ -37,12 +39,15 @@ _INSERT = sql.SQL(
         select policy_id, id, budget_epoch, budget_limit_name, budget_reserved_usd,
                budget_expected_usd, at + {settle_after}::interval
         from stored where budget_reserved_usd is not null and budget_limit_name is not null
+    ), line as (
+        {queue}
     )
     select policy_id, id from stored
     """
 ).format(
     columns=column_list(schema.decision),
     rows=rows("new", list(schema.decision.columns)),
+    queue=queue_for("stored"),
     settle_after=sql.Literal(f"{SETTLE_AFTER.total_seconds():.0f} seconds"),
 )
 
@@ -101,6 +106,7 @@ async def _record(
     stored: dict[_Key, Decision] = {}
     if new:
         arrays = columns_of(new, len(schema.decision.columns))
+        arrays += falling_due(firsts.values())
         cursor = await connection.execute(_INSERT, arrays, binary=True)
         written = {
             (PolicyId(policy_id), DecisionId(id_)) for policy_id, id_ in await cursor.fetchall()

@@ -249,7 +249,9 @@ class _PostgresFold:
     def postpone(self, tickets: Collection[int], *, until: datetime) -> None:
         if tickets:
             self._connection.execute(
-                update(schema.dirty_key).where(*self._are(tickets)).values(due_at=until)
+                update(schema.dirty_key)
+                .where(*self._are(tickets))
+                .values(due_at=until, is_held=False)
             )
 
     def reservations(self, ids: Collection[DecisionId]) -> dict[DecisionId, Reservation]:

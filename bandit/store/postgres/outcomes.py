@@ -1,9 +1,9 @@
 """The append-only outcomes, and the line of what they make dirty."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import psycopg
@@ -15,12 +15,15 @@ from bandit.domain.errors import InvalidInput
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import PolicyId
 from bandit.routing.feedback import disposition_of
+from bandit.routing.ports import NOTHING_HELD, Key
 from bandit.store.postgres import schema
 from bandit.store.postgres.group_commit import GroupCommit
 from bandit.store.postgres.lane import HOT_STATEMENT_TIMEOUT_MS, Lane
 from bandit.store.postgres.statements import column_list, columns_of, rows
 
 _HEAD_KEY = list(schema.outcome.columns)[:4]
+_LINE = schema.dirty_key.c
+_HELD = (_LINE.policy_id, _LINE.decision_id, _LINE.head, _LINE.due_at)
 
 _SEQUENCES = sql.SQL(
     """
@@ -33,7 +36,8 @@ _SEQUENCES = sql.SQL(
 ).format(keys=rows("key", _HEAD_KEY, prefix="key_"))
 
 # One statement, so that exactly what was added is marked dirty.  The rows come sorted by key.
-# It is due at once, whatever a learner's clock says: the router's may be ahead of it.
+# It is due at once, whatever a learner's clock says: the router's may be ahead of it; or else when
+# its window closes.
 _APPEND = sql.SQL(
     """
     with added as (
@@ -41,13 +45,20 @@ _APPEND = sql.SQL(
         on conflict do nothing
         returning policy_id, decision_id, head, source, sequence
     ), line as (
-        insert into dirty_key (policy_id, decision_id, head, due_at)
-        select policy_id, decision_id, head, '-infinity'
-        from added group by policy_id, decision_id, head
+        insert into dirty_key (policy_id, decision_id, head, due_at, is_held)
+        select policy_id, decision_id, head, coalesce(held_due_at, '-infinity'),
+               held_due_at is not null
+        from added left join {held} on (policy_id, decision_id, head)
+            = (held_policy_id, held_decision_id, held_head)
+        group by policy_id, decision_id, head, held_due_at
     )
     select policy_id, decision_id, head, source, sequence from added
     """
-).format(columns=column_list(schema.outcome), rows=rows("new", list(schema.outcome.columns)))
+).format(
+    columns=column_list(schema.outcome),
+    rows=rows("new", list(schema.outcome.columns)),
+    held=rows("held", _HELD, prefix="held_"),
+)
 
 # policy, decision, head, source, and with the sequence the key of a row
 _Thread = tuple[PolicyId, DecisionId, int, str]
@@ -58,6 +69,7 @@ _RowKey = tuple[PolicyId, DecisionId, int, str, int]
 class _Append:
     policy_id: PolicyId
     rows: Sequence[OutcomeRow]
+    held_until: Mapping[Key, datetime]
     dry_run: bool
 
 
@@ -76,10 +88,15 @@ class PostgresOutcomeLog:
         )
 
     async def append(
-        self, policy_id: PolicyId, rows: Sequence[OutcomeRow], *, dry_run: bool = False
+        self,
+        policy_id: PolicyId,
+        rows: Sequence[OutcomeRow],
+        *,
+        held_until: Mapping[Key, datetime] = NOTHING_HELD,
+        dry_run: bool = False,
     ) -> Sequence[Disposition]:
         try:
-            return await self._writes.answer(_Append(policy_id, rows, dry_run))
+            return await self._writes.answer(_Append(policy_id, rows, held_until, dry_run))
         except postgres.CheckViolation as error:
             raise InvalidInput("decision_id", "is of a day that is no longer kept") from error
 
@@ -108,7 +125,12 @@ async def _append(
                 if not call.dry_run:
                     new[*thread, row.sequence] = _values(call.policy_id, row)
         answers.append(dispositions)
-    lost = new.keys() - await _inserted(connection, new)
+    held_until = {
+        (call.policy_id, id_, int(head)): due_at
+        for call in calls
+        for (id_, head), due_at in call.held_until.items()
+    }
+    lost = new.keys() - await _inserted(connection, new, held_until)
     if lost:
         _correct(answers, calls, lost)
     return answers
@@ -134,11 +156,14 @@ async def _sequences(
 
 
 async def _inserted(
-    connection: psycopg.AsyncConnection, new: dict[_RowKey, tuple[Any, ...]]
+    connection: psycopg.AsyncConnection,
+    new: dict[_RowKey, tuple[Any, ...]],
+    held_until: Mapping[tuple[PolicyId, DecisionId, int], datetime],
 ) -> set[_RowKey]:
     if not new:
         return set()
     arrays = columns_of([new[key] for key in sorted(new)], len(schema.outcome.columns))
+    arrays += columns_of([(*key, due_at) for key, due_at in held_until.items()], len(_HELD))
     cursor = await connection.execute(_APPEND, arrays, binary=True)
     return {
         (PolicyId(policy_id), DecisionId(decision_id), head, source, sequence)

@@ -1,6 +1,7 @@
 """The learned state, as routers read it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, select, text
@@ -31,6 +32,18 @@ _CHANGED = text(
 _PENDING = text(
     "select count(*) from (select distinct decision_id, head from dirty_key"
     " where policy_id = :policy_id) as pending"
+)
+# Of what is due later, only what a learner put off: a policy with windows may have millions of keys
+# whose window is open, and the index `dirty_key_postponed` has none of them.
+_PENDING_AT = text(
+    """
+    select count(*) from (
+        select decision_id, head from dirty_key where policy_id = :policy_id and due_at <= :now
+        union
+        select decision_id, head from dirty_key
+        where policy_id = :policy_id and not is_held and due_at > '-infinity'
+    ) as pending
+    """
 )
 
 
@@ -64,9 +77,11 @@ class PostgresPosteriors:
             alarms = alarms_of(connection, policy_id) if rows else {}
         return learned_version, dict(stored_sums_from(row, alarms) for row in rows)
 
-    def pending(self, policy_id: PolicyId) -> int:
+    def pending(self, policy_id: PolicyId, *, now: datetime | None = None) -> int:
+        query = _PENDING if now is None else _PENDING_AT
+        values = {"policy_id": policy_id} | ({} if now is None else {"now": now})
         with transaction(self._engine) as connection:
-            return int(connection.execute(_PENDING, {"policy_id": policy_id}).scalar_one())
+            return int(connection.execute(query, values).scalar_one())
 
 
 def stored_sums_from(

@@ -128,6 +128,9 @@ decision = Table(
     Column("budget_expected_usd", Double),
     Column("budget_reserved_usd", Double),  # null, like the name: no limit
     Column("budget_limit_name", Text),
+    Column("deadlines", LargeBinary),  # see `deadlines.deadlines_bytes`; null: no windows
+    Column("is_deferred", Boolean),  # null: no
+    Column("activated_at", DateTime(timezone=True)),  # null: not, or not deferred
     postgresql_partition_by="RANGE (day)",
 )
 
@@ -166,7 +169,14 @@ dirty_key = Table(
     Column("decision_id", Uuid, nullable=False),
     Column("head", SmallInteger, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False),  # -infinity: at once
+    # Whether it is the close of a window that it waits for.
+    Column("is_held", Boolean, nullable=False, server_default=text("false")),
     Index("dirty_key_due", "policy_id", "due_at", "ticket"),
+    Index(
+        "dirty_key_postponed",
+        "policy_id",
+        postgresql_where=text("not is_held and due_at > '-infinity'::timestamptz"),
+    ),
     postgresql_with={
         "autovacuum_vacuum_scale_factor": "0.01",
         "autovacuum_vacuum_threshold": "1000",

@@ -145,14 +145,17 @@ class MemoryStore:
         except InvalidInput as error:
             return error
         state = self._states[decision.policy_id]
-        held = state.decisions.setdefault(decision.id, decision)
+        held = state.decisions.get(decision.id)
+        if held is not None:
+            return Recorded(held, replayed=True)
+        state.decisions[decision.id] = decision
         reservation = reservation_of(decision)
-        if held is decision and reservation is not None:
+        if reservation is not None:
             state.reservations[decision.id] = (reservation, decision.at + SETTLE_AFTER)
-        if held is decision and decision.is_active:
+        if decision.is_active:
             for objective, due_at in decision.held_until.items():
                 state.enqueue((decision.id, objective), due_at, is_held=True)
-        return Recorded(held, replayed=held is not decision)
+        return Recorded(decision)
 
     async def find(
         self, policy_id: PolicyId, ids: Collection[DecisionId]

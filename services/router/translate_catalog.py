@@ -1,5 +1,6 @@
 """Between messages and the domain: policies, arms and prices."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from bandit.domain.arm import Arm, ArmStatus, checked_name
 from bandit.domain.errors import InvalidInput
 from bandit.domain.label_rule import LabelRule
-from bandit.domain.objective import Objective
+from bandit.domain.objective import HEADS, Objective
 from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import (
     Algorithm,
@@ -207,17 +208,22 @@ def settings(message: pb.PolicySettings) -> PolicySettings:
             for position, rule in enumerate(message.rules)
         )
     if message.reward_windows:
-        given["reward_windows"] = _reward_windows(message)
+        learned = given.get("objectives", HEADS)
+        given["reward_windows"] = _reward_windows(message, learned)
     return PolicySettings(**given)
 
 
-def _reward_windows(message: pb.PolicySettings) -> dict[Objective, RewardWindow]:
+def _reward_windows(
+    message: pb.PolicySettings, learned: Collection[Objective]
+) -> dict[Objective, RewardWindow]:
     windows: dict[Objective, RewardWindow] = {}
     for position, window in enumerate(message.reward_windows):
         path = f"settings.reward_windows[{position}]"
         objective = kind_of(OBJECTIVES, window.objective, f"{path}.objective")
         if objective in windows:
             raise InvalidInput(f"{path}.objective", "each at most once")
+        if objective not in learned:
+            raise InvalidInput(f"{path}.objective", "is not learned by the policy")
         with moved("window", path):
             default = present(window, "default_value")
             check_default(objective, default)

@@ -3,7 +3,7 @@
 import json
 import struct
 import zlib
-from datetime import timedelta
+from datetime import UTC, timedelta
 
 import numpy as np
 import psycopg
@@ -39,6 +39,7 @@ from bandit.domain.policy import (
     Range,
 )
 from bandit.domain.preference import LEAST_WORTH_USD, MOST_WORTH_USD, Preference, WillingnessToPay
+from bandit.domain.reward_window import MOST_WAITING_HOURS, Deadline, RewardWindow
 from bandit.learning.sums import Sums, packed_length
 from bandit.store.postgres.codecs import (
     budget_from,
@@ -113,6 +114,20 @@ charges = st.none() | st.builds(
     reserved_usd=st.none() | not_negative,
     limit_name=st.none() | st.text(storable, min_size=1, max_size=50),
 )
+
+
+def reward_windows(most):
+    return st.builds(
+        RewardWindow,
+        st.floats(0, MOST_WAITING_HOURS, exclude_min=True),
+        st.none() | st.floats(1e-9, most) | st.just(1),
+    )
+
+
+moments = st.datetimes(timezones=st.just(UTC)).filter(lambda moment: moment.year > 1)
+deadlines = st.dictionaries(
+    st.sampled_from(HEADS), st.builds(Deadline, moments, st.none() | st.floats(0, 1e9))
+)
 policy_settings = st.builds(
     PolicySettings,
     algorithm=st.sampled_from(Algorithm),
@@ -131,6 +146,12 @@ policy_settings = st.builds(
     profiles=st.dictionaries(names, tradeoffs, max_size=4),
     rules=st.lists(rules, max_size=4).map(tuple),
     drift=st.builds(DriftSettings, *[st.sampled_from(Detector)] * 3),
+    reward_windows=st.fixed_dictionaries(
+        {},
+        optional={
+            head: reward_windows(most) for head, most in zip(HEADS, (1, 1e9, 1e9), strict=True)
+        },
+    ),
 )
 
 
@@ -189,6 +210,30 @@ def test_a_charge_survives_the_row_of_its_decision(charge):
     again = decision_from(row)
 
     assert_same_decision(again, decision)
+
+
+@given(deadlines=deadlines, is_deferred=st.booleans(), activated_at=st.none() | moments)
+def test_windows_and_activation_survive_the_row_of_their_decision(
+    deadlines, is_deferred, activated_at
+):
+    decision = a_decision(
+        a_policy(), deadlines=deadlines, is_deferred=is_deferred, activated_at=activated_at
+    )
+    row = list(decision_row(decision))
+    row[21] = json.loads(row[21])
+
+    assert_same_decision(decision_from(row), decision)
+
+
+def test_a_decision_from_before_windows_has_none_and_is_active():
+    row = list(decision_row(a_decision(a_policy())))
+    row[21] = json.loads(row[21])
+    row[30:33] = [None, None, None]
+
+    again = decision_from(row)
+
+    assert again.is_active
+    assert again.deadlines == {}
 
 
 @given(memory=st.lists(st.floats(allow_nan=False)).map(tuple), data=st.data())

@@ -17,6 +17,7 @@ from tests.service.calls import Calls
 from tests.service.refusals import LONG, MISSING, Case, World, assert_refused, refused
 
 YEAR_9999 = 253_402_214_400  # its last day
+WINDOW = "settings.reward_windows[0]"
 TARGET = "budget.target_usd_per_decision"
 
 
@@ -46,6 +47,11 @@ def a_prior(
 
 def budget(**fields: float) -> Callable[[World], Any]:
     return lambda world: c.SetBudgetRequest(policy=world.policy, budget=c.Budget(**fields))
+
+
+def waits(hours: float, objective: int = 1, **fields: float) -> Callable[[World], Any]:
+    window = c.RewardWindow(objective=objective, window_hours=hours, **fields)
+    return create(reward_windows=[window])
 
 
 CASES = [
@@ -207,6 +213,26 @@ CASES = [
         "retired by status",
         lambda w: c.SetArmStatusRequest(policy=w.policy, arm="a", status=c.ARM_STATUS_RETIRED),
         "status",
+    ),
+    refused("window of no time", waits(0), f"{WINDOW}.window_hours"),
+    refused("window of NaN", waits(math.nan), f"{WINDOW}.window_hours"),
+    refused("window of years", waits(9000), f"{WINDOW}.window_hours"),
+    refused("default no quality can be", waits(1, default_value=1.5), f"{WINDOW}.default_value"),
+    refused("NaN by default", waits(1, default_value=math.nan), f"{WINDOW}.default_value"),
+    refused("window of nothing", waits(1, objective=0), f"{WINDOW}.objective"),
+    refused(
+        "two windows",
+        create(reward_windows=[c.RewardWindow(objective=1, window_hours=1)] * 2),
+        "settings.reward_windows[1].objective",
+    ),
+    refused(
+        "window of what is not learned",
+        create(
+            objectives=[c.OBJECTIVE_QUALITY],
+            default_preference=c.Preference(quality=1),
+            reward_windows=[c.RewardWindow(objective=3, window_hours=1)],
+        ),
+        f"{WINDOW}.objective",
     ),
     refused("too many trials", create(explore_quota=10_001), "settings.explore_quota"),
     refused("fewer than no trials", create(explore_quota=-1), "settings.explore_quota"),

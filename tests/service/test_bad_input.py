@@ -28,6 +28,7 @@ from tests.service.refusals import (
 
 YEAR_1 = -62_135_596_800
 YEAR_2201 = 7_289_654_400
+UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 OLD_ID = "01800000-0000-7000-8000-000000000000"  # a UUIDv7 of April 2022
 
 
@@ -149,8 +150,25 @@ CASES = [
     Case("report to nobody", report(policy="nobody"), MISSING, "UNKNOWN_POLICY"),
     Case("report of an unknown arm", report(arm="zzz"), MISSING, "UNKNOWN_ARM"),
     Case(
+        "activation of an unknown decision",
+        lambda w: r.ActivateRequest(policy=w.policy, decision_id=UNKNOWN_ID),
+        MISSING,
+        "UNKNOWN_DECISION",
+    ),
+    Case(
+        "activation by an unknown policy",
+        lambda w: r.ActivateRequest(policy="zzz", decision_id=w.decision_id),
+        MISSING,
+        "UNKNOWN_POLICY",
+    ),
+    refused(
+        "activation of no id",
+        lambda w: r.ActivateRequest(policy=w.policy, decision_id="zzz"),
+        "decision_id",
+    ),
+    Case(
         "report of an unknown decision",
-        report(decision_id="00000000-0000-4000-8000-000000000000"),
+        report(decision_id=UNKNOWN_ID),
         MISSING,
         "UNKNOWN_DECISION",
     ),

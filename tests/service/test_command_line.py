@@ -200,6 +200,36 @@ def test_trials_of_a_new_arm_are_limited_and_shown(shell: Shell, policy: str):
     assert [arm["explore_limit_usd"] for arm in changed["arms"]] == [None, None, 2]
 
 
+def test_a_reward_window_is_set_shown_and_taken_away(shell: Shell, policy: str):
+    made = shell.json(
+        "policy", "update", policy, "--reward-window", "quality=24,0", "--reward-window", "cost=1"
+    )
+
+    assert made["settings"]["reward_windows"] == {
+        "quality": {"hours": 24.0, "default": 0.0},
+        "cost": {"hours": 1.0, "default": None},
+    }
+    for command in (("policy", "get"), ("state",)):
+        shown = shell.text(*command, policy)
+        assert re.search(r"windows +quality 24 h, else 0; cost 1 h, else nothing", shown)
+    changed = shell.json("policy", "update", policy, "--reward-window", "cost=")
+    assert set(changed["settings"]["reward_windows"]) == {"quality"}
+
+
+def test_a_decision_waits_until_it_is_activated(shell: Shell, policy: str):
+    decision = shell.json("select", policy, "--defer-activation")
+    shell.text("report", policy, decision["id"], decision["arm"], "--quality", "0.5")
+
+    said = [shell.text("activate", policy, decision["id"]).strip() for _ in range(2)]
+
+    assert said == ["active from now on", "active already"]
+    assert shell.json("activate", policy, decision["id"]) == {"already_active": True}
+    eventually(
+        lambda: shell.json("state", policy)["arms"],
+        lambda arms: sum(arm["heads"][0]["observations"] for arm in arms) == 1,
+    )
+
+
 def test_the_cost_range_stays_when_other_settings_and_prices_change(shell: Shell, policy: str):
     shell.text("policy", "update", policy, "--temperature", "0.4")
     before = shell.json("policy", "get", policy)["settings"]["cost_range"]

@@ -12,6 +12,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.policy import Detector, DriftSettings, NamedFeature, Range
 from bandit.domain.preference import Preference, WillingnessToPay
 from bandit.domain.price import Price
+from bandit.domain.reward_window import RewardWindow
 from services.cli import parsing
 from services.cli.replay_command import joined
 
@@ -180,3 +181,31 @@ def test_an_event_that_is_not_three_words_is_refused(text: str):
 )
 def test_the_words_after_each_at_are_one_value(given: list[str], read: list[str]):
     assert joined(given) == read
+
+
+def test_reward_windows_are_added_changed_and_taken_away():
+    kept = {Objective.QUALITY: RewardWindow(24, 0.0), Objective.COST: RewardWindow(1)}
+
+    made = parsing.reward_windows(["quality=48,0.5", "latency=2", "cost="], kept=kept)
+
+    assert made == {Objective.QUALITY: RewardWindow(48, 0.5), Objective.LATENCY: RewardWindow(2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("quality", "--reward-window"),
+        ("speed=1", "--reward-window"),
+        ("quality=0", "--reward-window quality"),
+        ("quality=1,2", "--reward-window quality"),
+        ("quality=1,0,0", "--reward-window quality"),
+        ("latency=1,0", "--reward-window latency"),
+        ("cost=soon", "--reward-window cost"),
+        ("cost=", "--reward-window cost"),
+    ],
+)
+def test_a_reward_window_that_cannot_be_is_refused_by_its_objective(text: str, option: str):
+    with pytest.raises(InvalidInput) as raised:
+        parsing.reward_windows([text], kept={})
+
+    assert raised.value.field == option

@@ -34,6 +34,7 @@ from bandit.domain.policy import (
     Range,
 )
 from bandit.domain.preference import Preference, WillingnessToPay
+from bandit.domain.reward_window import RewardWindow
 from bandit.wire import catalog_pb2
 
 SETTINGS = settings_message(PolicySettings())
@@ -45,6 +46,11 @@ def test_what_is_not_given_is_absent():
     assert request.WhichOneof("query") == "text"
     assert request.WhichOneof("tradeoff") is None
     assert not any(request.HasField(f) for f in ("max_cost_usd", "min_quality", "input_tokens"))
+
+
+def test_a_decision_is_deferred_if_it_is_asked_for_and_only_then():
+    assert query("chat", text="hello", defer_activation=True).defer_activation
+    assert not query("chat", text="hello").defer_activation
 
 
 def test_a_limit_of_zero_is_a_limit():
@@ -122,6 +128,12 @@ def test_the_moment_of_an_outcome_is_sent_in_utc():
         PolicySettings(profiles={"value": WillingnessToPay(0.02)}, explore_quota=0),
         PolicySettings(drift=DriftSettings(Detector.ADWIN, Detector.OFF, Detector.PAGE_HINKLEY)),
         PolicySettings(context=ContextSettings(ContextSource.NONE)),
+        PolicySettings(
+            reward_windows={
+                Objective.QUALITY: RewardWindow(24.0, 0.0),
+                Objective.LATENCY: RewardWindow(0.5),
+            }
+        ),
     ],
 )
 def test_settings_come_back_as_they_were_sent(settings: PolicySettings):

@@ -9,6 +9,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.outcome import Disposition, Receipt, Report
 from bandit.domain.policy import PolicySettings
 from bandit.domain.price import Price
+from bandit.domain.reward_window import Deadline
 from bandit.evaluation.stream import decision_id
 from bandit.routing.feedback import Feedback, disposition_of, values_of
 from bandit.store.memory import MemoryStore
@@ -38,8 +39,9 @@ class World:
         self.store = MemoryStore()
         self.store.create(self.policy, an_event())
         self.decision = self.decided(**decision)
+        self.now = NOW
         self.feedback = Feedback(
-            KnownPolicies(self.policy), self.store, self.store, clock=lambda: NOW
+            KnownPolicies(self.policy), self.store, self.store, clock=lambda: self.now
         )
 
     def decided(self, **changes):
@@ -243,3 +245,64 @@ async def test_outcomes_of_an_arm_retired_meanwhile_are_still_taken():
 
 async def test_no_reports_get_no_answers():
     assert await World().tell() == []
+
+
+def waiting(default=0.25):
+    """A world whose decision has an hour's window for quality."""
+    return World(deadlines={QUALITY: Deadline(NOW + timedelta(hours=1), default)})
+
+
+@pytest.mark.parametrize("default", [None, 0.25])
+async def test_an_outcome_counts_up_to_the_last_moment_of_its_window_and_is_late_after(default):
+    on_time, late = waiting(default), waiting(default)
+    on_time.now = NOW + timedelta(hours=1)
+    late.now = on_time.now + timedelta(microseconds=1)
+
+    assert await on_time.tell_one() == [Receipt(QUALITY, ACCEPTED)]
+    assert await late.tell_one() == [Receipt(QUALITY, IGNORED, "late")]
+    with late.store.begin(late.policy.id) as fold:
+        assert fold.outcomes([(late.decision.id, QUALITY)]) == {(late.decision.id, QUALITY): []}
+
+
+async def test_each_head_has_a_window_of_its_own():
+    world = waiting()
+    world.now = NOW + timedelta(hours=2)
+
+    receipts = await world.tell_one(latency_ms=700.0, cost_usd=0.01)
+
+    assert receipts == [
+        Receipt(QUALITY, IGNORED, "late"),
+        Receipt(COST, ACCEPTED),
+        Receipt(LATENCY, ACCEPTED),
+    ]
+
+
+async def test_what_was_counted_in_time_is_a_duplicate_when_it_is_sent_again_late():
+    """A sender who lost the first answer must not be told that the outcome was ignored."""
+    world = waiting()
+    await world.tell_one(sequence=3)
+    world.now = NOW + timedelta(hours=2)
+
+    answers = await world.tell(
+        *(world.a_report(sequence=sequence) for sequence in (3, 3, 4, 4, 0)),
+    )
+
+    assert answers == [
+        [Receipt(QUALITY, DUPLICATE)],
+        [Receipt(QUALITY, DUPLICATE)],
+        [Receipt(QUALITY, IGNORED, "late")],
+        [Receipt(QUALITY, IGNORED, "late")],
+        [Receipt(QUALITY, IGNORED, "late")],
+    ]
+
+
+async def test_outcomes_of_a_head_with_a_default_are_due_when_its_window_closes():
+    world = waiting()
+    await world.tell_one(cost_usd=0.01)
+
+    def due(now):
+        with world.store.begin(world.policy.id) as fold:
+            return {item.key[1] for item in fold.due(now=now, limit=9)}
+
+    assert due(NOW + timedelta(minutes=59)) == {COST}
+    assert due(NOW + timedelta(hours=1)) == {QUALITY, COST}

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import timedelta
 from itertools import count
 
 import numpy as np
@@ -10,6 +11,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.policy import Algorithm, PolicySettings
 from bandit.domain.preference import Preference
 from bandit.domain.query import Query
+from bandit.domain.reward_window import Deadline, RewardWindow
 from bandit.evaluation.stream import decision_id
 from bandit.learning.sums import Evidence, folded, no_outcomes
 from bandit.routing.budgets import Budgets
@@ -174,3 +176,29 @@ async def test_a_preview_is_what_would_be_chosen_and_is_recorded_nowhere():
     [selected] = await world.select(query)
     assert selected.recorded.decision.arm_id == preview.recorded.decision.arm_id
     assert not selected.recorded.replayed
+
+
+async def test_a_decision_keeps_the_windows_that_were_in_force_when_it_was_made():
+    windows = {Objective.QUALITY: RewardWindow(24, 0.5), Objective.COST: RewardWindow(1)}
+    world = World(replace(UNIFORM, reward_windows=windows))
+    await world.select(a_query(decision_id=MY_ID))
+    world.served.publish(replace(world.policy, settings=UNIFORM, version=2))
+
+    (answer,) = await world.select(a_query(decision_id=MY_ID))
+    (later,) = await world.select(a_query())
+
+    assert answer.recorded.replayed
+    assert answer.recorded.decision.deadlines == {
+        Objective.QUALITY: Deadline(NOW + timedelta(hours=24), 0.5),
+        Objective.COST: Deadline(NOW + timedelta(hours=1)),
+    }
+    assert later.recorded.decision.deadlines == {}
+
+
+async def test_a_decision_waits_for_its_activation_if_the_query_says_so():
+    world = World()
+
+    waiting, active = await world.select(a_query(defer_activation=True), a_query())
+
+    assert not waiting.recorded.decision.is_active
+    assert active.recorded.decision.is_active

@@ -55,6 +55,13 @@ class Detector(StrEnum):
     OFF = "off"
 
 
+class WhenOffline(StrEnum):
+    """What callers get while it cannot be confirmed that a decision is stored."""
+
+    SERVE = "serve"  # the decision, said not to be durable; it is stored later
+    REFUSE = "refuse"  # `Unavailable`
+
+
 class ContextSource(StrEnum):
     """What the context is computed from, besides the named features."""
 
@@ -148,6 +155,7 @@ class PolicySettings:
     rules                arms that requests with certain labels are kept to
     explore_quota        decisions for which an arm added later is tried before it stands on its
                          record; 0 to 10,000
+    when_offline         what callers get while decisions cannot be stored
     """
 
     algorithm: Algorithm = Algorithm.THOMPSON
@@ -167,6 +175,7 @@ class PolicySettings:
     profiles: Mapping[str, Tradeoff] = field(default_factory=lambda: MappingProxyType({}))
     rules: tuple[LabelRule, ...] = ()
     explore_quota: int = 20
+    when_offline: WhenOffline = WhenOffline.SERVE
 
     def __post_init__(self) -> None:
         for name in ("temperature", "alpha"):

@@ -66,8 +66,8 @@ class _PolicyState:
 
 class MemoryStore:
     """
-    Implements `DecisionLog`, `OutcomeLog`, `Catalog`, `PosteriorReader`, `Ledger`, `LedgerReader`
-    and `LearningStore`.
+    Implements `DecisionBacklog`, `OutcomeLog`, `Catalog`, `PosteriorReader`, `Ledger`,
+    `LedgerReader` and `LearningStore`.
 
     The asynchronous methods never wait; `record_now` and `append_now` are the same without the
     event loop, for replay.
@@ -112,7 +112,14 @@ class MemoryStore:
                 for policy_id, state in self._states.items()
             }
 
-    # DecisionLog
+    # DecisionBacklog, in which nothing ever waits
+
+    is_away = False
+
+    def waiting(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        return {}
 
     async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
         return self.record_now(decisions)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bandit.domain.policy import ContextSettings, ContextSource
+from bandit.domain.policy import ContextSettings, ContextSource, WhenOffline
 from bandit.domain.preference import Tradeoff, WillingnessToPay
 from services.cli.budget_view import described_budget
 from services.cli.output import amount, escaped, show, show_json, table
@@ -28,6 +28,9 @@ def show_policy(policy: "Policy", *, as_json: bool) -> None:
         else "follows the prices",
         "drift": ", ".join(f"{o.label} {settings.drift.of(o).value}" for o in settings.objectives),
         "trials": f"{settings.explore_quota} for an arm added later",
+        "offline": "decisions are served, as not durable"
+        if settings.when_offline is WhenOffline.SERVE
+        else "decisions are refused",
         "budget": "none" if policy.budget is None else described_budget(policy.budget),
         "version": f"{policy.policy_version}, learned {policy.learned_version}",
     }

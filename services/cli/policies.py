@@ -13,6 +13,7 @@ from bandit.domain.policy import (
     CostForm,
     DriftSettings,
     PolicySettings,
+    WhenOffline,
 )
 from services.cli import parsing
 from services.cli.budget_view import show_spending, spends
@@ -92,6 +93,13 @@ ExploreQuota = Annotated[
         help="Decisions for which an arm added later is tried before it stands on its record.",
     ),
 ]
+WhenOfflineOption = Annotated[
+    WhenOffline | None,
+    typer.Option(
+        "--when-offline",
+        help="While decisions cannot be stored: serve them as not durable, or refuse.",
+    ),
+]
 Rules = Annotated[
     list[str] | None,
     typer.Option(
@@ -151,6 +159,7 @@ def create(
     rule: Rules = None,
     drift: Drift = None,
     explore_quota: ExploreQuota = None,
+    when_offline: WhenOfflineOption = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -183,6 +192,7 @@ def create(
         rules=parsing.rules(rule or [], kept=()),
         drift=drift and parsing.drift(drift, kept=DriftSettings()),
         explore_quota=explore_quota,
+        when_offline=when_offline,
     )
     arms = with_priors(
         [parsing.arm(text) for text in arm or []],
@@ -260,6 +270,7 @@ def update(
     rule: Rules = None,
     drift: Drift = None,
     explore_quota: ExploreQuota = None,
+    when_offline: WhenOfflineOption = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -273,6 +284,7 @@ def update(
     bandit-router policy update chat --algorithm epsilon-greedy --epsilon 0.1
     bandit-router policy update chat --profile thrifty=quality=0.4,cost=0.6 --profile premium=
     bandit-router policy update chat --rule pii=yes:small,large --rule region=eu:small
+    bandit-router policy update chat --when-offline refuse
     """
     given = {
         "algorithm": algorithm,
@@ -285,6 +297,7 @@ def update(
         "latency_range_ms": latency_range and parsing.range_of("--latency-range", latency_range),
         "cost_form": cost_form,
         "explore_quota": explore_quota,
+        "when_offline": when_offline,
     }
     if not (profile or rule or drift) and all(value is None for value in given.values()):
         raise typer.BadParameter("nothing to change: see --help")

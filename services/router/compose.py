@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bandit.domain.errors import Unavailable
 from bandit.features.encoder import Encoder, WordLlamaEncoder
+from bandit.routing.backlog import Backlog
 from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
@@ -31,12 +32,15 @@ from services.logs import Outage, logger
 from services.router.books import keep_books
 from services.router.budget_state import SpendingReader
 from services.router.freshness import FreshCatalog, FreshFeedback, FreshLearning, FreshRouter
+from services.router.outages import BacklogWitness, tell_loss
 from services.router.snapshots import ServedSnapshots
 from services.router.uuid7 import RANDOM_BYTES, uuid7
 from services.settings import Settings
 
 _PARTITIONS_EVERY_S = 3600.0
 _PARTITIONS_RETRY_S = 5.0
+_FAREWELL_S = 0.5  # for what is put back at the end of the process
+_MIB = 1024 * 1024
 
 _log = logger(__name__)
 
@@ -55,6 +59,7 @@ class Parts:
     learning: FreshLearning
     snapshots: ServedSnapshots
     encoder: "LoadedLater"
+    backlog: Backlog
     is_migrated: Callable[[], bool]
 
 
@@ -97,6 +102,14 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
         closing.push_async_callback(decisions.close)
         closing.push_async_callback(outcomes.close)
+        backlog = Backlog(
+            decisions,
+            BacklogWitness(),
+            commit_wait_s=settings.commit_wait_ms / 1000,
+            most_decisions=settings.offline_buffer,
+            most_bytes=settings.offline_buffer_mib * _MIB,
+        )
+        closing.push_async_callback(_given_up, backlog)
         catalog, posteriors = PostgresCatalog(engine), PostgresPosteriors(engine)
         encoder = LoadedLater()
         snapshots = ServedSnapshots(
@@ -116,7 +129,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             router=FreshRouter(
                 Router(
                     snapshots,
-                    decisions,
+                    backlog,
                     encoder,
                     ledger,
                     budgets=budgets,
@@ -125,13 +138,14 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
                 ),
                 snapshots,
             ),
-            feedback=FreshFeedback(Feedback(snapshots, decisions, outcomes, clock=now), snapshots),
+            feedback=FreshFeedback(Feedback(snapshots, backlog, outcomes, clock=now), snapshots),
             catalog=FreshCatalog(keeper, catalog, snapshots, clock=now),
             learning=FreshLearning(
                 catalog, posteriors, snapshots, SpendingReader(ledger, budgets, clock=now)
             ),
             snapshots=snapshots,
             encoder=encoder,
+            backlog=backlog,
             is_migrated=lambda: is_current(engine),
         )
 
@@ -160,8 +174,13 @@ async def _keep_days(make_partitions: Callable[[datetime], int]) -> None:
 async def _hand_back(budgets: Budgets, ledger: PostgresLedger) -> None:
     """What this process still holds of limits goes back to the others."""
     wishes = budgets.hand_back(now())
-    with suppress(Unavailable):  # then it stays taken, until its window ends
-        await ledger.exchange(wishes)
+    with suppress(Unavailable, TimeoutError):  # then it stays taken, until its window ends
+        async with asyncio.timeout(_FAREWELL_S):
+            await ledger.exchange(wishes)
+
+
+async def _given_up(backlog: Backlog) -> None:
+    tell_loss(await backlog.close())
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from bandit.domain.decision import Decision, DecisionId
 from bandit.domain.errors import BanditError
-from bandit.routing.feedback import Policies, decision_among
-from bandit.routing.ports import ActivationLog, DecisionLog
+from bandit.routing.feedback import Policies, decision_among, not_stored_yet
+from bandit.routing.ports import ActivationLog, DecisionBacklog
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Activation:
     def __init__(
         self,
         policies: Policies,
-        decisions: DecisionLog,
+        decisions: DecisionBacklog,
         activations: ActivationLog,
         *,
         clock: Callable[[], datetime],
@@ -50,5 +50,8 @@ class Activation:
 
     async def _found(self, wanted: Wanted) -> Decision:
         policy = self._policies.policy(wanted.policy)
+        # In this order: what leaves the backlog in between is found in the log.
+        if self._decisions.waiting(policy.id, {wanted.decision_id}):
+            raise not_stored_yet()
         found = await self._decisions.find(policy.id, {wanted.decision_id})
         return decision_among(found, wanted.decision_id, now=self._clock())

@@ -62,7 +62,8 @@ def _view(found: "PolicyState") -> "Group":
 
     windows = []
     if found.reward_windows:
-        windows.append(f"  windows    {escaped(described_windows(found.reward_windows))}")
+        told = described_windows(found.reward_windows)
+        windows.append(f"  {'windows':<11} {escaped(told)}")
     return Group(_table(found), *windows, *spending_lines(found))
 
 

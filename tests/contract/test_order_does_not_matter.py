@@ -39,7 +39,7 @@ outcome_values = st.dictionaries(
         st.sampled_from(["judge", "user"]),
         st.integers(0, 3),
     ),
-    # The value, and after how many hours it came: some outlast their window.
+    # The value, and after how many hours it came.
     st.tuples(st.floats(1e-6, 1.0), st.floats(0.0, 40.0)),
     min_size=1,
     max_size=30,
@@ -72,6 +72,8 @@ async def learned(store: Store, values, patience, windows, rng: random.Random, *
             received_at=decisions[number].at + timedelta(hours=hours),
         )
         for (number, head, source, sequence), (value, hours) in sorted(values.items())
+        # What comes later is refused before it reaches the log.
+        if head not in windows or hours <= windows[head].hours
     ]
     activated = [d for d, how in zip(decisions, patience, strict=True) if how == "activated"]
     steps = [activated, rows] if is_orderly else _steps(activated, rows, rng)
@@ -124,7 +126,7 @@ def _steps(activated, rows, rng):
 
 
 def _batches(rows, rng):
-    sent = [*rows, *rng.choices(rows, k=len(rows) // 2)]
+    sent = [*rows, *rng.sample(rows, len(rows) // 2)]
     rng.shuffle(sent)
     batches = []
     while sent:

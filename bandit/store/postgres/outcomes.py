@@ -38,26 +38,45 @@ _SEQUENCES = sql.SQL(
 # One statement, so that exactly what was added is marked dirty.  The rows come sorted by key.
 # It is due at once, whatever a learner's clock says: the router's may be ahead of it; or else when
 # its window closes.
-_APPEND = sql.SQL(
-    """
+_APPEND = """
     with added as (
         insert into outcome ({columns}) select {columns} from {rows}
         on conflict do nothing
         returning policy_id, decision_id, head, source, sequence
     ), line as (
         insert into dirty_key (policy_id, decision_id, head, due_at, is_held)
+        {line}
+    )
+    select policy_id, decision_id, head, source, sequence from added
+    """
+
+
+def _append_statement(line: sql.Composable) -> sql.Composed:
+    return sql.SQL(_APPEND).format(
+        columns=column_list(schema.outcome),
+        rows=rows("new", list(schema.outcome.columns)),
+        line=line,
+    )
+
+
+_APPEND_AT_ONCE = _append_statement(
+    sql.SQL(
+        """
+        select policy_id, decision_id, head, '-infinity'::timestamptz, false
+        from added group by policy_id, decision_id, head
+        """
+    )
+)
+_APPEND_AND_HOLD = _append_statement(
+    sql.SQL(
+        """
         select policy_id, decision_id, head, coalesce(held_due_at, '-infinity'),
                held_due_at is not null
         from added left join {held} on (policy_id, decision_id, head)
             = (held_policy_id, held_decision_id, held_head)
         group by policy_id, decision_id, head, held_due_at
-    )
-    select policy_id, decision_id, head, source, sequence from added
-    """
-).format(
-    columns=column_list(schema.outcome),
-    rows=rows("new", list(schema.outcome.columns)),
-    held=rows("held", _HELD, prefix="held_"),
+        """
+    ).format(held=rows("held", _HELD, prefix="held_"))
 )
 
 # policy, decision, head, source, and with the sequence the key of a row
@@ -163,8 +182,10 @@ async def _inserted(
     if not new:
         return set()
     arrays = columns_of([new[key] for key in sorted(new)], len(schema.outcome.columns))
-    arrays += columns_of([(*key, due_at) for key, due_at in held_until.items()], len(_HELD))
-    cursor = await connection.execute(_APPEND, arrays, binary=True)
+    if held_until:
+        arrays += columns_of([(*key, due_at) for key, due_at in held_until.items()], len(_HELD))
+    statement = _APPEND_AND_HOLD if held_until else _APPEND_AT_ONCE
+    cursor = await connection.execute(statement, arrays, binary=True)
     return {
         (PolicyId(policy_id), DecisionId(decision_id), head, source, sequence)
         for policy_id, decision_id, head, source, sequence in await cursor.fetchall()

@@ -8,7 +8,7 @@ import sqlalchemy.exc
 from psycopg import errors as postgres
 from sqlalchemy import Connection, Engine, create_engine
 
-from bandit.domain.errors import Unavailable
+from bandit.domain.errors import Contended, Unavailable
 
 STATEMENT_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 2  # the least that libpq accepts
@@ -93,7 +93,7 @@ def refusal_of(error: BaseException) -> Unavailable | None:
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         return refusal_of(error.orig) if error.orig is not None else None
     if isinstance(error, COLLISIONS):
-        return Unavailable("too many writers at once", retry_after_s=0.1)
+        return Contended()
     if isinstance(error, _AWAY):
         return Unavailable("the database is away or too slow")
     return None

@@ -134,7 +134,7 @@ def rollback(
         show(
             f"[yellow]not quite the snapshot[/yellow]: {len(apart)} of "
             f"{len(result.against_snapshot)} differ; {pending} outcomes were in line when it was "
-            "taken, and count here"
+            "taken, and others on their way; they count here"
         )
     elif result.against_snapshot:
         show("the same as the snapshot, to rounding")

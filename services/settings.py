@@ -71,6 +71,7 @@ class Settings(BaseSettings):
     )
     poll_interval_ms: int = _setting(500, "from 10 to 60000", ge=10, le=60_000)
     learner_interval_ms: int = _setting(50, "from 1 to 60000", ge=1, le=60_000)
+    snapshot_interval_minutes: int = _setting(60, "from 1 to 10080", ge=1, le=10_080)
     max_message_bytes: int = _setting(
         4 * 1024 * 1024, "from 65536 to 268435456", ge=65_536, le=268_435_456
     )

@@ -16,6 +16,14 @@ from bandit.client.errors import (
     RouterError,
     UnavailableError,
 )
+from bandit.client.history import (
+    AlarmLeftOut,
+    Misfit,
+    Rebuilt,
+    RebuiltHead,
+    RebuiltSide,
+    Snapshot,
+)
 from bandit.client.open_decision import OpenDecision
 from bandit.client.requests import outcome, query
 from bandit.client.results import (
@@ -36,6 +44,7 @@ from bandit.client.results import (
 )
 
 __all__ = [
+    "AlarmLeftOut",
     "AlreadyExistsError",
     "Arm",
     "ArmState",
@@ -52,6 +61,7 @@ __all__ = [
     "HeadState",
     "InvalidArgumentError",
     "LimitExceededError",
+    "Misfit",
     "NoEligibleArmError",
     "NotFoundError",
     "OpenDecision",
@@ -60,9 +70,13 @@ __all__ = [
     "Precondition",
     "Prediction",
     "QuotaViolation",
+    "Rebuilt",
+    "RebuiltHead",
+    "RebuiltSide",
     "ReportResult",
     "RouterClient",
     "RouterError",
+    "Snapshot",
     "Trials",
     "UnavailableError",
     "outcome",

@@ -84,6 +84,9 @@ class AsyncRouterClient:
     report = _method(calls.report)
     batch_report = _method(calls.batch_report)
     state = _method(calls.state)
+    list_snapshots = _method(calls.list_snapshots)
+    rebuild = _method(calls.rebuild)
+    rollback = _method(calls.rollback)
 
     create_policy = _method(calls.create_policy)
     get_policy = _method(calls.get_policy)

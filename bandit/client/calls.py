@@ -12,9 +12,10 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 
-from bandit.client import requests, responses
+from bandit.client import history, requests, responses
 from bandit.client.conversation import Call, Method, Stub, ask, report_all
 from bandit.client.errors import RouterError
+from bandit.client.history import Rebuilt, Snapshot
 from bandit.client.results import (
     Arm,
     BudgetStatus,
@@ -272,6 +273,53 @@ def state(policy: str) -> Call[PolicyState]:
         return responses.state(response.state)
 
     return _call(LearningStub, "GetState", learning_pb2.GetStateRequest(policy=policy), read)
+
+
+def list_snapshots(policy: str) -> Call[list[Snapshot]]:
+    """The learned states that are kept of a policy, newest first."""
+    request = learning_pb2.ListSnapshotsRequest(policy=policy)
+    return _call(LearningStub, "ListSnapshots", request, history.snapshots)
+
+
+def rebuild(
+    policy: str,
+    *,
+    until: datetime | None = None,
+    without_sources: Iterable[str] = (),
+    promote: bool = False,
+    accept_loss: bool = False,
+) -> Call[Rebuilt]:
+    """
+    Make the learned state of a policy anew from its log; allow it time (`client.within`).
+
+    until             leave out what was received since
+    without_sources   leave out what these reported so far
+    promote           put it in place of what is served; False: only show what would change
+    accept_loss       promote although the log no longer holds all that was learned
+    """
+    request = learning_pb2.RebuildRequest(
+        policy=policy,
+        until=None if until is None else requests.timestamp(until),
+        without_sources=list(without_sources),
+        promote=promote,
+        accept_loss=accept_loss,
+    )
+    return _call(LearningStub, "Rebuild", request, history.rebuilt)
+
+
+def rollback(
+    policy: str, snapshot_id: int, *, dry_run: bool = False, accept_loss: bool = False
+) -> Call[Rebuilt]:
+    """
+    Go back to a snapshot: what was received after it counts no longer.
+
+    dry_run       only show what would change
+    accept_loss   go back although the log no longer holds all that was learned
+    """
+    request = learning_pb2.RollbackRequest(
+        policy=policy, snapshot_id=snapshot_id, dry_run=dry_run, accept_loss=accept_loss
+    )
+    return _call(LearningStub, "Rollback", request, history.rebuilt)
 
 
 def _select(request: router_pb2.SelectRequest) -> Call[Decision]:

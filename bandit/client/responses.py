@@ -164,6 +164,7 @@ def state(message: learning_pb2.LearningState) -> PolicyState:
         context_weight=message.context_weight,
         budget=_budget_status(message.budget) if message.HasField("budget") else None,
         reward_windows=_reward_windows(message.reward_windows),
+        quarantined=message.quarantined,
     )
 
 

@@ -249,6 +249,7 @@ class PolicyState:
     context_weight     0 to 1, how far predictions of quality lean on a request's context
     budget             with what was spent; None: it has none
     reward_windows     how long outcomes are waited for, per objective; absent: for ever
+    quarantined        what of the log was set aside because it cannot be learned
     """
 
     policy: str
@@ -263,3 +264,4 @@ class PolicyState:
     reward_windows: Mapping[Objective, RewardWindow] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    quarantined: int = 0

@@ -16,7 +16,8 @@ _PACKAGE = "bandit.router.v1"
 _REPEATABLE = (
     ("Router", None),
     ("Feedback", None),
-    ("Learning", None),
+    ("Learning", "GetState"),
+    ("Learning", "ListSnapshots"),
     ("Catalog", "GetPolicy"),
     ("Catalog", "ListPolicies"),
     ("Catalog", "UpdateArm"),

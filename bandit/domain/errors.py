@@ -166,6 +166,37 @@ class Unconfirmed(Unavailable):
     """Lost while it was being stored: it may have been carried out, or not."""
 
 
+class Contended(Unavailable):
+    """Other writers were in the way; at once or a moment later it goes."""
+
+    def __init__(self, problem: str = "too many writers at once") -> None:
+        super().__init__(problem, retry_after_s=0.1)
+
+
+class UnknownSnapshot(NotFound):
+    """The policy's history has no snapshot of that id, or no longer."""
+
+    reason = "UNKNOWN_SNAPSHOT"
+
+    def __init__(self, snapshot_id: int) -> None:
+        super().__init__("snapshot", str(snapshot_id))
+
+
+class IncompleteLog(BanditError):
+    """
+    The log no longer holds all that was learned, so a state made from it would know less.
+
+    lost   outcomes that are gone, per arm and objective
+    """
+
+    reason = "INCOMPLETE_LOG"
+
+    def __init__(self, lost: Mapping[str, int], *, hint: str = "") -> None:
+        what = ", ".join(f"{count} of {cell}" for cell, count in lost.items())
+        super().__init__(f"the log no longer holds outcomes that were learned: {what}{hint}")
+        self.lost = dict(lost)
+
+
 class CorruptPosterior(BanditError):
     """Stored sums that cannot be used; decisions go on without them."""
 

@@ -7,7 +7,7 @@ at the alarm, and every later contribution by the same rule, keeps addition pure
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -33,11 +33,13 @@ class Alarm:
     weight        rho, in (0, 1)
     fading_hours  how long outcomes count nearly in full from then on, see `decay.py`; None: they do
                   for good
+    raised_at     when it was found; None: not known
     """
 
     at: datetime
     weight: float = WEIGHT_AFTER_ALARM
     fading_hours: float | None = None
+    raised_at: datetime | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

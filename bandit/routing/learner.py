@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bandit.domain.decision import Decision, DecisionId
+from bandit.domain.decision import Decision
 from bandit.domain.errors import CorruptPosterior
 from bandit.domain.policy import Policy
 from bandit.features.schema import FeatureSchema, schema_of
@@ -14,17 +14,20 @@ from bandit.learning.alarms import Monitor, discounted
 from bandit.learning.decay import Forgetting, rebased, weight_of
 from bandit.learning.decay import as_of as decayed
 from bandit.learning.effective import value_taught
+from bandit.learning.exclusion import counted
 from bandit.learning.posterior import precision_factor
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
-from bandit.learning.targets import target_of
+from bandit.routing.evidence import evidence_of
 from bandit.routing.ledger import Reservation, Settlement
+from bandit.routing.misfit import DECISION, OUTCOME, Damaged, Judge, Misfit, misfit_of
 from bandit.routing.ports import Cell, Due, Fold, Key, LearningStore, StoredSums
 from bandit.routing.settling import Known, lapsed, settlements
 from bandit.routing.watching import Observed, Raised, Watched, event_of, watched
 
 MICRO_BATCH = 1000
 HOLD = timedelta(seconds=10)
+EARLY_HOLD = timedelta(seconds=1)  # until the policy has been read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,11 @@ class Folded:
     What one transaction did.
 
     settled          dirty keys taken off the line
-    held             dirty keys put off, because their cell is corrupt
+    held             dirty keys put off, because their cell is corrupt or their arm too new
     faults           the corrupt cells, with the reason
     learned_version  None: nothing changed
     alarms           raised in it
+    misfits          what was set aside in it
     """
 
     settled: int = 0
@@ -44,17 +48,33 @@ class Folded:
     faults: Mapping[Cell, str] | None = None
     learned_version: int | None = None
     alarms: tuple[Raised, ...] = ()
+    misfits: tuple[Misfit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Change:
-    """The contribution of one (decision, head), as it was and as it is to be."""
+    """The contribution of one (decision, head), as it was and as it is to be; None: nothing."""
 
     key: Key
     cell: Cell
     decision: Decision
     before: float | None
-    after: float
+    after: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reading:
+    """
+    What the log says of the keys in line.
+
+    changes  what differs between it and the sums; the same order whatever the arrival
+    misfits  what cannot be learned
+    early    of arms that the policy held here does not know yet
+    """
+
+    changes: list[_Change]
+    misfits: list[Misfit]
+    early: set[Key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,18 +108,19 @@ def _fold(
     fold: Fold, policy: Policy, due: Sequence[Due], over: Sequence[Reservation], now: datetime
 ) -> Folded:
     schema = schema_of(policy.settings.context)
-    keys = {item.key for item in due}
-    decisions = fold.decisions({decision_id for decision_id, _ in keys})
-    changes = _changes(fold, keys, decisions, schema, now)
+    reading = _read(fold, policy, schema, {item.key for item in due if item.key is not None}, now)
+    changes = reading.changes
+    misfits = [*(item.misfit for item in due if item.misfit is not None), *reading.misfits]
     cells = {change.cell for change in changes}
     stored = fold.sums(schema.id, cells)
     monitors = fold.monitors(cells)
     successors, faults = _successors(policy, schema, changes, stored, monitors, now)
 
     kept = [change for change in changes if change.cell not in faults]
-    held_keys = {change.key for change in changes if change.cell in faults}
-    held = [item.ticket for item in due if item.key in held_keys]
-    settled = [item.ticket for item in due if item.key not in held_keys]
+    corrupt = {change.key for change in changes if change.cell in faults}
+    held = [item.ticket for item in due if item.key in corrupt]
+    early = [item.ticket for item in due if item.key in reading.early]
+    settled = [item.ticket for item in due if item.key not in corrupt | reading.early]
     alarms = tuple(raised for it in successors.values() for raised in it.watch.raised)
     version = None
     if kept:
@@ -112,11 +133,13 @@ def _fold(
         for raised in alarms:
             fold.raise_alarm(raised.cell, raised.alarm, event_of(policy, raised, at=now))
         version = fold.advance()
+    fold.quarantine(misfits, at=now)
     fold.settle(settled)
     fold.postpone(held, until=now + HOLD)
+    fold.postpone(early, until=now + EARLY_HOLD)
     # At once and last: routers wait for the rows of the ledger that this locks.
     fold.settle_costs([*lapsed(over), *_settlements(fold, policy, kept, over)])
-    return Folded(len(settled), len(held), faults, version, alarms)
+    return Folded(len(settled), len(held) + len(early), faults, version, alarms, tuple(misfits))
 
 
 def _settlements(
@@ -132,27 +155,52 @@ def _settlements(
     return settlements(policy, known, held)
 
 
-def _changes(
-    fold: Fold,
-    keys: set[Key],
-    decisions: Mapping[DecisionId, Decision],
-    schema: FeatureSchema,
-    now: datetime,
-) -> list[_Change]:
-    """What differs between the log and the sums; the same order whatever the arrival."""
+def _read(
+    fold: Fold, policy: Policy, schema: FeatureSchema, keys: set[Key], now: datetime
+) -> _Reading:
+    """What differs between the log and the sums, and what of the log cannot be learned."""
+    decisions = fold.decisions({decision_id for decision_id, _ in keys})
+    exclusions = fold.exclusions()
     outcomes = fold.outcomes(keys)
     contributions = fold.contributions(keys)
-    changes = []
+    judge = Judge(policy, schema)
+    faults = {id_: _fault_of(decision, judge) for id_, decision in decisions.items()}
+    reading = _Reading([], [], set())
     for key in sorted(keys):
-        decision = decisions.get(key[0])
-        if decision is None or decision.schema_id != schema.id:
+        decision_id, objective = key
+        decision = decisions.get(decision_id)
+        rows = counted(outcomes.get(key, []), exclusions)
+        if decision is None:
+            if rows:  # without any, all of the day is gone
+                reason = "the log has no such decision"
+                reading.misfits.append(misfit_of(DECISION, decision_id, objective, reason))
             continue
-        after = value_taught(decision, key[1], outcomes.get(key, []), now=now)
+        if isinstance(decision, Damaged):
+            reading.misfits.append(
+                misfit_of(DECISION, decision_id, objective, decision.reason, decision.payload)
+            )
+            continue
+        if judge.is_early(decision):
+            reading.early.add(key)
+            continue
+        if faults[decision_id]:
+            reading.misfits.append(misfit_of(DECISION, decision_id, objective, faults[decision_id]))
+            continue
+        after = value_taught(decision, objective, rows, now=now)
         before = contributions.get(key)
-        if after is None or after == before:
+        if after == before:
             continue
-        changes.append(_Change(key, (decision.arm_id, key[1]), decision, before, after))
-    return changes
+        fault = "" if after is None else judge.fault_in(decision, objective, after)
+        if fault:
+            reading.misfits.append(misfit_of(OUTCOME, decision_id, objective, fault))
+            continue
+        cell = (decision.arm_id, objective)
+        reading.changes.append(_Change(key, cell, decision, before, after))
+    return reading
+
+
+def _fault_of(decision: Decision | Damaged, judge: Judge) -> str:
+    return decision.reason if isinstance(decision, Damaged) else judge.fault_of(decision)
 
 
 def _successors(
@@ -182,7 +230,11 @@ def _successors(
                 cell,
                 held=held,
                 monitor=monitors.get(cell),
-                observed=[Observed(c.decision, c.after) for c in by_cell[cell] if c.before is None],
+                observed=[
+                    Observed(change.decision, change.after)
+                    for change in by_cell[cell]
+                    if change.before is None and change.after is not None
+                ],
                 now=now,
             )
         except CorruptPosterior as error:
@@ -203,7 +255,12 @@ def _successors(
     evidence: list[Evidence] = []
     for position, (cell, sums, _, forgetting) in enumerate(usable):
         for change in by_cell[cell]:
-            evidence.extend(_evidence(position, sums, change, policy, forgetting))
+            weight = weight_of(change.decision.at, epoch=sums.epoch, forgetting=forgetting)
+            evidence.extend(
+                evidence_of(position, change.decision, cell[1], value, sign * weight, policy)
+                for value, sign in ((change.before, -1.0), (change.after, 1.0))
+                if value is not None
+            )
     successive = folded([sums for _, sums, _, _ in usable], evidence)
     for (cell, _, watch, forgetting), sums in zip(usable, successive, strict=True):
         try:
@@ -214,7 +271,7 @@ def _successors(
             faults[cell] = str(error)
             continue
         held = stored.get(cell)
-        new = sum(change.before is None for change in by_cell[cell])
+        new = sum((c.before is None) - (c.after is None) for c in by_cell[cell])
         successor = StoredSums(
             version=(held.version if held is not None else 0) + 1,
             observations=(held.observations if held is not None else 0) + new,
@@ -223,22 +280,3 @@ def _successors(
         )
         successors[cell] = _Successor(successor, watch)
     return successors, faults
-
-
-def _evidence(
-    position: int, sums: Sums, change: _Change, policy: Policy, forgetting: Forgetting
-) -> list[Evidence]:
-    decision, head = change.decision, change.cell[1]
-    weight = weight_of(decision.at, epoch=sums.epoch, forgetting=forgetting)
-
-    def evidence(value: float, sign: float) -> Evidence:
-        target = target_of(
-            head,
-            value,
-            list_usd=decision.list_usd,
-            quality_prior_mean=policy.settings.quality_prior_mean,
-        )
-        return Evidence(position, decision.context, target, sign * weight)
-
-    taken_back = [] if change.before is None else [evidence(change.before, -1.0)]
-    return [*taken_back, evidence(change.after, 1.0)]

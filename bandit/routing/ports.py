@@ -20,8 +20,10 @@ from bandit.domain.objective import Objective
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import Policy, PolicyId
 from bandit.learning.alarms import Alarm, Monitor
+from bandit.learning.exclusion import Exclusion
 from bandit.learning.sums import Sums
 from bandit.routing.ledger import Reservation, Settlement
+from bandit.routing.misfit import Damaged, Misfit
 
 Cell = tuple[ArmId, Objective]
 Key = tuple[DecisionId, Objective]
@@ -179,13 +181,22 @@ class PosteriorReader(Protocol):
         """
         ...
 
+    def quarantined(self, policy_id: PolicyId) -> int:
+        """How many things of the log were set aside, because they cannot be learned."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A (decision, head) whose effective value may have changed; `ticket` is its place in line."""
+    """
+    A (decision, head) whose effective value may have changed; `ticket` is its place in line.
+
+    misfit   why it cannot even be named; `key` is None then
+    """
 
     ticket: int
-    key: Key
+    key: Key | None
+    misfit: Misfit | None = None
 
 
 class Fold(Protocol):
@@ -195,8 +206,12 @@ class Fold(Protocol):
         """What is due at `now`, oldest first, at most `limit`."""
         ...
 
-    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision]:
-        """The stored decisions among `ids`."""
+    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision | Damaged]:
+        """The stored decisions among `ids`; one that cannot be decoded says why."""
+        ...
+
+    def exclusions(self) -> Sequence[Exclusion]:
+        """The exclusions in force: rows that they cover do not count."""
         ...
 
     def outcomes(self, keys: Collection[Key]) -> dict[Key, list[OutcomeRow]]:
@@ -216,12 +231,16 @@ class Fold(Protocol):
         *,
         schema_id: str,
         sums: Mapping[Cell, StoredSums],
-        contributions: Mapping[Key, float],
+        contributions: Mapping[Key, float | None],
     ) -> None:
         """
         Store successors (each `version` is the stored one + 1; `Conflict` otherwise) and the
-        contributions they now hold.
+        contributions they now hold; None: none any more.
         """
+        ...
+
+    def quarantine(self, misfits: Collection[Misfit], *, at: datetime) -> None:
+        """Set aside what cannot be learned; of one key the last reason stays."""
         ...
 
     def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:

@@ -16,12 +16,13 @@ class Known:
     The value that counts for one head of a decision, as it is now.
 
     before  what counted until now; None: nothing yet, what was booked stands
+    after   None: nothing counts any more, what was booked stands again
     """
 
     decision: Decision
     objective: Objective
     before: float | None
-    after: float
+    after: float | None
 
 
 def settlements(
@@ -43,6 +44,7 @@ def settlements(
             continue
         if one.objective is Objective.COST:
             before = charge.expected_usd if one.before is None else one.before
+            after = charge.expected_usd if one.after is None else one.after
             reservation = held.get(one.decision.id)
             is_first = one.before is None and reservation is not None
             taken = reservation.reserved_usd if reservation and is_first else before
@@ -51,17 +53,18 @@ def settlements(
                 Settlement(
                     decision_id=one.decision.id,
                     epoch=charge.epoch,
-                    balance=before - one.after if has_target else 0.0,
-                    spent_usd=one.after - before,
+                    balance=before - after if has_target else 0.0,
+                    spent_usd=after - before,
                     name=charge.limit_name or "",
-                    returned_usd=taken - one.after if charge.limit_name else 0.0,
+                    returned_usd=taken - after if charge.limit_name else 0.0,
                     is_final=reservation is not None,
                 )
             )
         elif one.objective is Objective.QUALITY and _has_floor(policy, charge):
             expected = float(one.decision.chosen["mean"][Objective.QUALITY])
             before = expected if one.before is None else one.before
-            result.append(Settlement(one.decision.id, charge.epoch, balance=one.after - before))
+            after = expected if one.after is None else one.after
+            result.append(Settlement(one.decision.id, charge.epoch, balance=after - before))
     return result
 
 

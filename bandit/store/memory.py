@@ -6,9 +6,9 @@ One process, any number of threads; nothing survives the process.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from threading import Lock, RLock
+from threading import RLock
 
 from bandit.domain.budget import EMPTY, Account
 from bandit.domain.decision import EPOCH, Decision, DecisionId, Recorded, day_of
@@ -23,7 +23,9 @@ from bandit.domain.objective import HEADS
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import Policy, PolicyId
 from bandit.learning.alarms import Alarm, Monitor
+from bandit.learning.exclusion import Exclusion
 from bandit.routing.feedback import disposition_of
+from bandit.routing.history import STRUCTURAL
 from bandit.routing.ledger import (
     SETTLE_AFTER,
     Allowance,
@@ -35,6 +37,7 @@ from bandit.routing.ledger import (
     reservation_of,
     with_booking,
 )
+from bandit.routing.misfit import Damaged, Misfit
 from bandit.routing.ports import (
     NOTHING_HELD,
     Cell,
@@ -45,41 +48,7 @@ from bandit.routing.ports import (
     StoredSums,
     Versions,
 )
-
-
-@dataclass(slots=True)
-class _PolicyState:
-    """All that is kept of one policy."""
-
-    policy: Policy
-    events: list[PolicyEvent]
-    learned_version: int = 0
-    decisions: dict[DecisionId, Decision] = field(default_factory=dict)
-    outcomes: dict[Key, list[OutcomeRow]] = field(default_factory=dict)
-    line: dict[int, tuple[Key, datetime]] = field(default_factory=dict)
-    held: set[int] = field(default_factory=set)  # tickets that wait for a window to close
-    contributions: dict[Key, float] = field(default_factory=dict)
-    sums: dict[tuple[str, Cell], StoredSums] = field(default_factory=dict)
-    monitors: dict[Cell, Monitor] = field(default_factory=dict)
-    alarms: dict[Cell, tuple[Alarm, ...]] = field(default_factory=dict)
-    reservations: dict[DecisionId, tuple[Reservation, datetime]] = field(default_factory=dict)
-    accounts: dict[int, Account] = field(default_factory=dict)
-    allowances: dict[str, Allowance] = field(default_factory=dict)
-    next_ticket: int = 0
-    lock: Lock = field(default_factory=Lock)
-
-    def enqueue(self, key: Key, due_at: datetime, *, is_held: bool) -> None:
-        """Mark a key as dirty; `is_held`: it waits for its window to close."""
-        self.line[self.next_ticket] = (key, due_at)
-        if is_held:
-            self.held.add(self.next_ticket)
-        self.next_ticket += 1
-
-    def put_back(self, name: str, amount: float) -> None:
-        """Return a part of a limit; negative: more was used than was taken."""
-        held = self.allowances.get(name)
-        if held is not None:
-            self.allowances[name] = Allowance(held.taken - amount, held.at)
+from bandit.store.memory_state import PolicyState
 
 
 class MemoryStore:
@@ -93,7 +62,12 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self._states: dict[PolicyId, _PolicyState] = {}
+        self._states: dict[PolicyId, PolicyState] = {}
+
+    def state(self, policy_id: PolicyId) -> PolicyState:
+        """All that is kept of a policy, for `memory_history`."""
+        with self._lock:
+            return self._states[policy_id]
 
     # Catalog
 
@@ -101,7 +75,7 @@ class MemoryStore:
         with self._lock:
             if any(state.policy.name == policy.name for state in self._states.values()):
                 raise AlreadyExists("policy", policy.name)
-            self._states[policy.id] = _PolicyState(policy, [event])
+            self._states[policy.id] = PolicyState(policy, [event])
 
     def get(self, name: str) -> Policy:
         with self._lock:
@@ -120,6 +94,8 @@ class MemoryStore:
             state = self._states.get(policy.id)
             if state is None or state.policy.version != policy.version - 1:
                 raise StalePolicy(policy.name, expected=policy.version - 1)
+            if event.kind in STRUCTURAL:
+                state.keep_snapshot(event.kind, at=event.at)
             state.policy = policy
             state.events.append(event)
 
@@ -258,6 +234,10 @@ class MemoryStore:
             }
             return len(waiting)
 
+    def quarantined(self, policy_id: PolicyId) -> int:
+        with self._lock:
+            return len(self._states[policy_id].quarantine)
+
     # Ledger and LedgerReader
 
     async def exchange(self, wishes: Sequence[Wish]) -> Sequence[Statement]:
@@ -304,27 +284,27 @@ class MemoryStore:
 
     @contextmanager
     def begin(self, policy_id: PolicyId) -> Iterator[Fold | None]:
-        with self._lock:
-            state = self._states[policy_id]
+        state = self.state(policy_id)
         if not state.lock.acquire(blocking=False):
             yield None
             return
         try:
-            fold = _MemoryFold(state, self._lock)
+            fold = MemoryFold(state, self._lock)
             yield fold
             fold.commit()
         finally:
             state.lock.release()
 
 
-class _MemoryFold:
+class MemoryFold:
     """Implements `Fold`: reads see the state, writes wait for the end."""
 
-    def __init__(self, state: _PolicyState, lock: RLock) -> None:
+    def __init__(self, state: PolicyState, lock: RLock) -> None:
         self._state = state
         self._lock = lock
         self._sums: dict[tuple[str, Cell], StoredSums] = {}
-        self._contributions: dict[Key, float] = {}
+        self._contributions: dict[Key, float | None] = {}
+        self._misfits: list[Misfit] = []
         self._settled: set[int] = set()
         self._postponed: dict[int, datetime] = {}
         self._monitors: dict[Cell, Monitor] = {}
@@ -341,10 +321,14 @@ class _MemoryFold:
             )
             return [Due(ticket, key) for _, ticket, key in waiting[:limit]]
 
-    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision]:
+    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision | Damaged]:
         with self._lock:
             held = self._state.decisions
             return {decision_id: held[decision_id] for decision_id in ids if decision_id in held}
+
+    def exclusions(self) -> Sequence[Exclusion]:
+        with self._lock:
+            return list(self._state.in_force().values())
 
     def outcomes(self, keys: Collection[Key]) -> dict[Key, list[OutcomeRow]]:
         with self._lock:
@@ -365,7 +349,7 @@ class _MemoryFold:
         *,
         schema_id: str,
         sums: Mapping[Cell, StoredSums],
-        contributions: Mapping[Key, float],
+        contributions: Mapping[Key, float | None],
     ) -> None:
         for cell, successor in sums.items():
             held = self._state.sums.get((schema_id, cell))
@@ -373,6 +357,9 @@ class _MemoryFold:
                 raise Conflict(f"the sums of {cell} have moved on")
             self._sums[schema_id, cell] = successor
         self._contributions.update(contributions)
+
+    def quarantine(self, misfits: Collection[Misfit], *, at: datetime) -> None:
+        self._misfits.extend(misfits)
 
     def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:
         with self._lock:
@@ -419,10 +406,15 @@ class _MemoryFold:
         with self._lock:
             state = self._state
             state.sums.update(self._sums)
-            state.contributions.update(self._contributions)
+            for key, value in self._contributions.items():
+                if value is None:
+                    state.contributions.pop(key, None)
+                else:
+                    state.contributions[key] = value
+            state.quarantine.update({(one.kind, one.key): one for one in self._misfits})
             state.monitors.update(self._monitors)
             for cell, alarm, event in self._alarms:
-                held = (*state.alarms.get(cell, ()), alarm)
+                held = (*state.alarms.get(cell, ()), replace(alarm, raised_at=event.at))
                 state.alarms[cell] = tuple(sorted(held, key=lambda alarm: alarm.at))
                 state.events.append(event)
             for ticket in self._settled:

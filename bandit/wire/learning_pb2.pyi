@@ -204,6 +204,7 @@ class LearningState(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     CONTEXT_WEIGHT_FIELD_NUMBER: _builtins.int
     REWARD_WINDOWS_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """Name of the policy."""
     policy_version: _builtins.int
@@ -222,6 +223,8 @@ class LearningState(_message.Message):
     """How far predictions of quality lean on a request's context, from 0 (each arm's mean alone) to
     1; what was learned decides, the same for all arms.
     """
+    quarantined: _builtins.int
+    """What of the log was set aside because it cannot be learned, >= 0; a rebuild looks at it again."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """When the served state was made; ages of outcomes count up to then."""
@@ -251,10 +254,11 @@ class LearningState(_message.Message):
         budget: _catalog_pb2.BudgetStatus | None = ...,
         context_weight: _builtins.float = ...,
         reward_windows: _abc.Iterable[_catalog_pb2.RewardWindow] | None = ...,
+        quarantined: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "budget", b"budget"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "budget", b"budget", "context_weight", b"context_weight", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "reward_windows", b"reward_windows", "snapshot_version", b"snapshot_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "as_of", b"as_of", "budget", b"budget", "context_weight", b"context_weight", "learned_version", b"learned_version", "pending_outcomes", b"pending_outcomes", "policy", b"policy", "policy_version", b"policy_version", "quarantined", b"quarantined", "reward_windows", b"reward_windows", "snapshot_version", b"snapshot_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,3 +287,477 @@ class GetStateResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStateResponse: _TypeAlias = GetStateResponse  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsRequest(_message.Message):
+    """Which policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsRequest: _TypeAlias = ListSnapshotsRequest  # noqa: Y015
+
+@_typing.final
+class Snapshot(_message.Message):
+    """A learned state that is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LEARNED_VERSION_FIELD_NUMBER: _builtins.int
+    PENDING_OUTCOMES_FIELD_NUMBER: _builtins.int
+    POSTERIORS_FIELD_NUMBER: _builtins.int
+    OBSERVATIONS_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """What Rollback takes."""
+    reason: _builtins.str
+    """"scheduled", or the change before which it was taken, such as "add_arm" or "rebuild"."""
+    learned_version: _builtins.int
+    """Version of the learned state that it is a copy of."""
+    pending_outcomes: _builtins.int
+    """(Decision, objective) pairs that were stored and not yet learned then, but for those whose
+    reward window was open, >= 0. A rollback counts them.
+    """
+    posteriors: _builtins.int
+    """Arms and objectives of which it holds something, >= 0."""
+    observations: _builtins.int
+    """Outcomes learned in it, >= 0."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When it was taken."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        learned_version: _builtins.int = ...,
+        pending_outcomes: _builtins.int = ...,
+        posteriors: _builtins.int = ...,
+        observations: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "id", b"id", "learned_version", b"learned_version", "observations", b"observations", "pending_outcomes", b"pending_outcomes", "posteriors", b"posteriors", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class ListSnapshotsResponse(_message.Message):
+    """The snapshots of a policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SNAPSHOTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def snapshots(self) -> _containers.RepeatedCompositeFieldContainer[Global___Snapshot]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: _abc.Iterable[Global___Snapshot] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["snapshots", b"snapshots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSnapshotsResponse: _TypeAlias = ListSnapshotsResponse  # noqa: Y015
+
+@_typing.final
+class RebuildRequest(_message.Message):
+    """What to make of the log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    WITHOUT_SOURCES_FIELD_NUMBER: _builtins.int
+    PROMOTE_FIELD_NUMBER: _builtins.int
+    ACCEPT_LOSS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    promote: _builtins.bool
+    """Put the result in place of what is served. False: only show it."""
+    accept_loss: _builtins.bool
+    """Promote although the log no longer holds all that was learned; what it lacks is forgotten."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Leave out outcomes received after this moment, up to now; in the past. Later ones count again.
+        Absent: none for that reason.
+        """
+
+    @_builtins.property
+    def without_sources(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Leave out what these sources reported up to now, and alarms raised since the first outcome of
+        any of them. What they report later counts again.
+        """
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        without_sources: _abc.Iterable[_builtins.str] | None = ...,
+        promote: _builtins.bool = ...,
+        accept_loss: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_loss", b"accept_loss", "policy", b"policy", "promote", b"promote", "until", b"until", "without_sources", b"without_sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildRequest: _TypeAlias = RebuildRequest  # noqa: Y015
+
+@_typing.final
+class RebuiltSide(_message.Message):
+    """One arm and objective, in one of two learned states."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OBSERVATIONS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    observations: _builtins.int
+    """Outcomes that were learned, >= 0."""
+    weight: _builtins.float
+    """What they count together, >= 0. Absent: the state cannot be used."""
+    mean: _builtins.float
+    """Expected value for a request of which nothing is known, as in HeadState. Absent: the arm is
+    removed, or the state cannot be used.
+    """
+    fault: _builtins.str
+    """Why the state cannot be used. Empty: it can."""
+    def __init__(
+        self,
+        *,
+        observations: _builtins.int = ...,
+        weight: _builtins.float | None = ...,
+        mean: _builtins.float | None = ...,
+        fault: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "_weight", b"_weight", "mean", b"mean", "weight", b"weight"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mean", b"_mean", "_weight", b"_weight", "fault", b"fault", "mean", b"mean", "observations", b"observations", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mean: _TypeAlias = _typing.Literal["mean"]  # noqa: Y015
+    _WhichOneofArgType__mean: _TypeAlias = _typing.Literal["_mean", b"_mean"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mean) -> _WhichOneofReturnType__mean | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
+
+Global___RebuiltSide: _TypeAlias = RebuiltSide  # noqa: Y015
+
+@_typing.final
+class RebuiltHead(_message.Message):
+    """What a rebuild makes of one arm and objective."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    arm: _builtins.str
+    """Name of the arm."""
+    objective: _catalog_pb2.Objective.ValueType
+    """The objective."""
+    difference: _builtins.float
+    """Largest absolute difference of the sums, as of now. Absent: one side has none that can be used."""
+    scale: _builtins.float
+    """Largest absolute sum of what the log gives, for the difference to be judged by, >= 0."""
+    lost: _builtins.int
+    """Outcomes in what is served that the log no longer holds, >= 0."""
+    @_builtins.property
+    def before(self) -> Global___RebuiltSide:
+        """What is served (in against_snapshot: what the snapshot holds)."""
+
+    @_builtins.property
+    def after(self) -> Global___RebuiltSide:
+        """What the log gives."""
+
+    def __init__(
+        self,
+        *,
+        arm: _builtins.str = ...,
+        objective: _catalog_pb2.Objective.ValueType = ...,
+        before: Global___RebuiltSide | None = ...,
+        after: Global___RebuiltSide | None = ...,
+        difference: _builtins.float | None = ...,
+        scale: _builtins.float = ...,
+        lost: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_difference", b"_difference", "after", b"after", "before", b"before", "difference", b"difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_difference", b"_difference", "after", b"after", "arm", b"arm", "before", b"before", "difference", b"difference", "lost", b"lost", "objective", b"objective", "scale", b"scale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__difference: _TypeAlias = _typing.Literal["difference"]  # noqa: Y015
+    _WhichOneofArgType__difference: _TypeAlias = _typing.Literal["_difference", b"_difference"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__difference) -> _WhichOneofReturnType__difference | None: ...
+
+Global___RebuiltHead: _TypeAlias = RebuiltHead  # noqa: Y015
+
+@_typing.final
+class AlarmLeftOut(_message.Message):
+    """An alarm that the rebuilt state goes without."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARM_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    RAISED_AT_FIELD_NUMBER: _builtins.int
+    arm: _builtins.str
+    """Name of the arm."""
+    objective: _catalog_pb2.Objective.ValueType
+    """The objective."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Outcomes of decisions made at or before this moment counted 0.02 for it."""
+
+    @_builtins.property
+    def raised_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was raised. Absent: not known."""
+
+    def __init__(
+        self,
+        *,
+        arm: _builtins.str = ...,
+        objective: _catalog_pb2.Objective.ValueType = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        raised_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "raised_at", b"raised_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm", b"arm", "at", b"at", "objective", b"objective", "raised_at", b"raised_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlarmLeftOut: _TypeAlias = AlarmLeftOut  # noqa: Y015
+
+@_typing.final
+class Misfit(_message.Message):
+    """What of the log could not be learned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"decision" or "outcome"."""
+    key: _builtins.str
+    """Decision id, a slash and the objective."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        key: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Misfit: _TypeAlias = Misfit  # noqa: Y015
+
+@_typing.final
+class RebuildReport(_message.Message):
+    """What came of a rebuild or a rollback."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    LEARNED_VERSION_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_BEFORE_FIELD_NUMBER: _builtins.int
+    HEADS_FIELD_NUMBER: _builtins.int
+    AGAINST_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    ALARMS_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    ROWS_LEFT_OUT_FIELD_NUMBER: _builtins.int
+    MISFITS_FIELD_NUMBER: _builtins.int
+    MISFIT_COUNT_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    learned_version: _builtins.int
+    """Version of the learned state that was promoted. Absent: nothing was."""
+    snapshot_before: _builtins.int
+    """Snapshot of the state that gave way; a rollback to it undoes this. Absent: none was taken."""
+    decisions: _builtins.int
+    """Decisions in the log, >= 0."""
+    values: _builtins.int
+    """(Decision, objective) pairs that count, >= 0."""
+    changed: _builtins.int
+    """Pairs whose value differs from what counted before, or that count no longer, >= 0."""
+    rows_left_out: _builtins.int
+    """Outcome rows that were left out, those of earlier rebuilds included, >= 0."""
+    misfit_count: _builtins.int
+    """How many there are, >= 0."""
+    @_builtins.property
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___RebuiltHead]:
+        """In the order of the arms."""
+
+    @_builtins.property
+    def against_snapshot(self) -> _containers.RepeatedCompositeFieldContainer[Global___RebuiltHead]:
+        """Of a rollback: what the snapshot holds beside what the log gives."""
+
+    @_builtins.property
+    def alarms_left_out(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlarmLeftOut]:
+        """Alarms that the state goes without."""
+
+    @_builtins.property
+    def misfits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Misfit]:
+        """What of the log could not be learned; the first 100."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        learned_version: _builtins.int | None = ...,
+        snapshot_before: _builtins.int | None = ...,
+        heads: _abc.Iterable[Global___RebuiltHead] | None = ...,
+        against_snapshot: _abc.Iterable[Global___RebuiltHead] | None = ...,
+        alarms_left_out: _abc.Iterable[Global___AlarmLeftOut] | None = ...,
+        decisions: _builtins.int = ...,
+        values: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        rows_left_out: _builtins.int = ...,
+        misfits: _abc.Iterable[Global___Misfit] | None = ...,
+        misfit_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_learned_version", b"_learned_version", "_snapshot_before", b"_snapshot_before", "learned_version", b"learned_version", "snapshot_before", b"snapshot_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_learned_version", b"_learned_version", "_snapshot_before", b"_snapshot_before", "against_snapshot", b"against_snapshot", "alarms_left_out", b"alarms_left_out", "changed", b"changed", "decisions", b"decisions", "heads", b"heads", "learned_version", b"learned_version", "misfit_count", b"misfit_count", "misfits", b"misfits", "policy", b"policy", "rows_left_out", b"rows_left_out", "snapshot_before", b"snapshot_before", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__learned_version: _TypeAlias = _typing.Literal["learned_version"]  # noqa: Y015
+    _WhichOneofArgType__learned_version: _TypeAlias = _typing.Literal["_learned_version", b"_learned_version"]  # noqa: Y015
+    _WhichOneofReturnType__snapshot_before: _TypeAlias = _typing.Literal["snapshot_before"]  # noqa: Y015
+    _WhichOneofArgType__snapshot_before: _TypeAlias = _typing.Literal["_snapshot_before", b"_snapshot_before"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__learned_version) -> _WhichOneofReturnType__learned_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__snapshot_before) -> _WhichOneofReturnType__snapshot_before | None: ...
+
+Global___RebuildReport: _TypeAlias = RebuildReport  # noqa: Y015
+
+@_typing.final
+class RebuildResponse(_message.Message):
+    """What came of a rebuild."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___RebuildReport:
+        """The report."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___RebuildReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RebuildResponse: _TypeAlias = RebuildResponse  # noqa: Y015
+
+@_typing.final
+class RollbackRequest(_message.Message):
+    """Where to go back to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    ACCEPT_LOSS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    """Name of the policy."""
+    snapshot_id: _builtins.int
+    """Id of the snapshot."""
+    dry_run: _builtins.bool
+    """Only show what would change."""
+    accept_loss: _builtins.bool
+    """Go back although the log no longer holds all that was learned; what it lacks is forgotten."""
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        snapshot_id: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+        accept_loss: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept_loss", b"accept_loss", "dry_run", b"dry_run", "policy", b"policy", "snapshot_id", b"snapshot_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackRequest: _TypeAlias = RollbackRequest  # noqa: Y015
+
+@_typing.final
+class RollbackResponse(_message.Message):
+    """What came of a rollback."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___RebuildReport:
+        """The report."""
+
+    @_builtins.property
+    def snapshot(self) -> Global___Snapshot:
+        """The snapshot."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___RebuildReport | None = ...,
+        snapshot: Global___Snapshot | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "snapshot", b"snapshot"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report", "snapshot", b"snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackResponse: _TypeAlias = RollbackResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LearningStub:
-    """Shows the learned state of a policy.
+    """Shows the learned state of a policy, and puts another one in its place.
     """
 
     def __init__(self, channel):
@@ -40,15 +40,56 @@ class LearningStub:
                 request_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.GetStateRequest.SerializeToString,
                 response_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.GetStateResponse.FromString,
                 _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/bandit.router.v1.Learning/ListSnapshots',
+                request_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.Rebuild = channel.unary_unary(
+                '/bandit.router.v1.Learning/Rebuild',
+                request_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.RebuildRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.RebuildResponse.FromString,
+                _registered_method=True)
+        self.Rollback = channel.unary_unary(
+                '/bandit.router.v1.Learning/Rollback',
+                request_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.RollbackRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.RollbackResponse.FromString,
+                _registered_method=True)
 
 
 class LearningServicer:
-    """Shows the learned state of a policy.
+    """Shows the learned state of a policy, and puts another one in its place.
     """
 
     def GetState(self, request, context):
         """What the router that answers serves, per arm and objective. Errors: INVALID_ARGUMENT,
         NOT_FOUND for an unknown policy, UNAVAILABLE when the database is away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """The learned states that are kept, newest first. Errors: as of GetState.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebuild(self, request, context):
+        """Make the learned state anew from the log, show what would change and, with promote, put it in
+        place of what is served; all or nothing. It reads the whole log: allow it time, minutes for
+        millions of decisions. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION INCOMPLETE_LOG
+        (a violation per arm and objective of which the log no longer holds all that was learned),
+        UNAVAILABLE when the database is away or another rebuild of the policy is under way.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rollback(self, request, context):
+        """Go back to a snapshot: what was received after it counts no longer, alarms and exclusions are as
+        they were then. Errors: as of Rebuild; NOT_FOUND UNKNOWN_SNAPSHOT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +103,21 @@ def add_LearningServicer_to_server(servicer, server):
                     request_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.GetStateRequest.FromString,
                     response_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.GetStateResponse.SerializeToString,
             ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'Rebuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebuild,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.RebuildRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.RebuildResponse.SerializeToString,
+            ),
+            'Rollback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rollback,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_learning__pb2.RollbackRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_learning__pb2.RollbackResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'bandit.router.v1.Learning', rpc_method_handlers)
@@ -71,7 +127,7 @@ def add_LearningServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Learning:
-    """Shows the learned state of a policy.
+    """Shows the learned state of a policy, and puts another one in its place.
     """
 
     @staticmethod
@@ -91,6 +147,87 @@ class Learning:
             '/bandit.router.v1.Learning/GetState',
             bandit_dot_router_dot_v1_dot_learning__pb2.GetStateRequest.SerializeToString,
             bandit_dot_router_dot_v1_dot_learning__pb2.GetStateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bandit.router.v1.Learning/ListSnapshots',
+            bandit_dot_router_dot_v1_dot_learning__pb2.ListSnapshotsRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_learning__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bandit.router.v1.Learning/Rebuild',
+            bandit_dot_router_dot_v1_dot_learning__pb2.RebuildRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_learning__pb2.RebuildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bandit.router.v1.Learning/Rollback',
+            bandit_dot_router_dot_v1_dot_learning__pb2.RollbackRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_learning__pb2.RollbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

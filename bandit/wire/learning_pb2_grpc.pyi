@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LearningStub:
-    """Shows the learned state of a policy."""
+    """Shows the learned state of a policy, and puts another one in its place."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +37,45 @@ class LearningStub:
     """What the router that answers serves, per arm and objective. Errors: INVALID_ARGUMENT,
     NOT_FOUND for an unknown policy, UNAVAILABLE when the database is away.
     """
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_learning_pb2.ListSnapshotsRequest, _learning_pb2.ListSnapshotsResponse]
+    """The learned states that are kept, newest first. Errors: as of GetState."""
+    Rebuild: _grpc.UnaryUnaryMultiCallable[_learning_pb2.RebuildRequest, _learning_pb2.RebuildResponse]
+    """Make the learned state anew from the log, show what would change and, with promote, put it in
+    place of what is served; all or nothing. It reads the whole log: allow it time, minutes for
+    millions of decisions. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION INCOMPLETE_LOG
+    (a violation per arm and objective of which the log no longer holds all that was learned),
+    UNAVAILABLE when the database is away or another rebuild of the policy is under way.
+    """
+    Rollback: _grpc.UnaryUnaryMultiCallable[_learning_pb2.RollbackRequest, _learning_pb2.RollbackResponse]
+    """Go back to a snapshot: what was received after it counts no longer, alarms and exclusions are as
+    they were then. Errors: as of Rebuild; NOT_FOUND UNKNOWN_SNAPSHOT.
+    """
 
 @_typing.type_check_only
 class LearningAsyncStub(LearningStub):
-    """Shows the learned state of a policy."""
+    """Shows the learned state of a policy, and puts another one in its place."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetState: _aio.UnaryUnaryMultiCallable[_learning_pb2.GetStateRequest, _learning_pb2.GetStateResponse]  # type: ignore[assignment]
     """What the router that answers serves, per arm and objective. Errors: INVALID_ARGUMENT,
     NOT_FOUND for an unknown policy, UNAVAILABLE when the database is away.
     """
+    ListSnapshots: _aio.UnaryUnaryMultiCallable[_learning_pb2.ListSnapshotsRequest, _learning_pb2.ListSnapshotsResponse]  # type: ignore[assignment]
+    """The learned states that are kept, newest first. Errors: as of GetState."""
+    Rebuild: _aio.UnaryUnaryMultiCallable[_learning_pb2.RebuildRequest, _learning_pb2.RebuildResponse]  # type: ignore[assignment]
+    """Make the learned state anew from the log, show what would change and, with promote, put it in
+    place of what is served; all or nothing. It reads the whole log: allow it time, minutes for
+    millions of decisions. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION INCOMPLETE_LOG
+    (a violation per arm and objective of which the log no longer holds all that was learned),
+    UNAVAILABLE when the database is away or another rebuild of the policy is under way.
+    """
+    Rollback: _aio.UnaryUnaryMultiCallable[_learning_pb2.RollbackRequest, _learning_pb2.RollbackResponse]  # type: ignore[assignment]
+    """Go back to a snapshot: what was received after it counts no longer, alarms and exclusions are as
+    they were then. Errors: as of Rebuild; NOT_FOUND UNKNOWN_SNAPSHOT.
+    """
 
 class LearningServicer(metaclass=_abc_1.ABCMeta):
-    """Shows the learned state of a policy."""
+    """Shows the learned state of a policy, and puts another one in its place."""
 
     @_abc_1.abstractmethod
     def GetState(
@@ -59,6 +85,37 @@ class LearningServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_learning_pb2.GetStateResponse, _abc.Awaitable[_learning_pb2.GetStateResponse]]:
         """What the router that answers serves, per arm and objective. Errors: INVALID_ARGUMENT,
         NOT_FOUND for an unknown policy, UNAVAILABLE when the database is away.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _learning_pb2.ListSnapshotsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.ListSnapshotsResponse, _abc.Awaitable[_learning_pb2.ListSnapshotsResponse]]:
+        """The learned states that are kept, newest first. Errors: as of GetState."""
+
+    @_abc_1.abstractmethod
+    def Rebuild(
+        self,
+        request: _learning_pb2.RebuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.RebuildResponse, _abc.Awaitable[_learning_pb2.RebuildResponse]]:
+        """Make the learned state anew from the log, show what would change and, with promote, put it in
+        place of what is served; all or nothing. It reads the whole log: allow it time, minutes for
+        millions of decisions. Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION INCOMPLETE_LOG
+        (a violation per arm and objective of which the log no longer holds all that was learned),
+        UNAVAILABLE when the database is away or another rebuild of the policy is under way.
+        """
+
+    @_abc_1.abstractmethod
+    def Rollback(
+        self,
+        request: _learning_pb2.RollbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_learning_pb2.RollbackResponse, _abc.Awaitable[_learning_pb2.RollbackResponse]]:
+        """Go back to a snapshot: what was received after it counts no longer, alarms and exclusions are as
+        they were then. Errors: as of Rebuild; NOT_FOUND UNKNOWN_SNAPSHOT.
         """
 
 def add_LearningServicer_to_server(servicer: LearningServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -189,6 +189,14 @@ def _check_states(states: list[PolicyState]) -> Iterator[Finding]:
         yield Finding(
             Level.OK, "learned", f"{len(states)} policies, {heads} posteriors, all usable"
         )
+    for state in states:
+        if state.quarantined:
+            yield Finding(
+                Level.WARN,
+                "log",
+                f"{state.quarantined} of {state.policy} cannot be learned and were set aside",
+                f"their reasons: bandit-router rebuild {state.policy}; see table quarantine",
+            )
     pending = sum(state.pending_outcomes for state in states)
     if pending > MANY_PENDING:
         advice = "is a learner running? bandit-router learn"

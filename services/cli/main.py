@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from services.cli import arms, budgets, calls, config, doctor, policies, serving, state, tail
+from services.cli import (
+    arms,
+    budgets,
+    calls,
+    config,
+    doctor,
+    history,
+    policies,
+    serving,
+    state,
+    tail,
+)
 from services.cli.demo import demo
 from services.cli.failures import (
     BAD_USAGE,
@@ -48,7 +59,11 @@ app.command(rich_help_panel=_USE)(calls.select)
 app.command(rich_help_panel=_USE)(calls.activate)
 app.command(rich_help_panel=_USE)(calls.report)
 
+app.command(rich_help_panel=_USE)(history.rebuild)
+app.command(rich_help_panel=_USE)(history.rollback)
+
 app.command(rich_help_panel=_LOOK)(state.state)
+app.command(rich_help_panel=_LOOK)(history.snapshots)
 app.command(rich_help_panel=_LOOK)(tail.tail)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

@@ -73,7 +73,9 @@ def _table(found: "PolicyState") -> "Table":
     listed = table(
         f"[bold]{escaped(found.policy)}[/bold], version {found.policy_version}, "
         f"learned {found.learned_version}" + (f" ({behind} behind)" if behind > 0 else "") + ", "
-        f"{found.pending_outcomes} outcomes pending, context counts {found.context_weight:.0%}",
+        f"{found.pending_outcomes} outcomes pending, "
+        + (f"[yellow]{found.quarantined} set aside[/yellow], " if found.quarantined else "")
+        + f"context counts {found.context_weight:.0%}",
         ["arm", "status", "objective", *numbers, "alarms", "fault"],
         numbers=numbers,
     )

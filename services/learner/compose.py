@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.exploring import graduate
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.engine import make_engine
+from bandit.store.postgres.history import PostgresHistory
 from bandit.store.postgres.learning import PostgresLearning
 from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.partitions import keep_partitions
@@ -31,6 +32,7 @@ def composed(settings: Settings) -> Iterator[Learner]:
     catalog = PostgresCatalog(engine)
     keeper = CatalogKeeper(catalog, clock=now, new_id=uuid4, random_bytes=secrets.token_bytes)
     ledger, posteriors = PostgresLedger(engine), PostgresPosteriors(engine)
+    history = PostgresHistory(engine)
     try:
         yield Learner(
             PostgresLearning(engine),
@@ -38,6 +40,9 @@ def composed(settings: Settings) -> Iterator[Learner]:
             make_partitions=partial(keep_partitions, engine),
             graduate=lambda policy, at: graduate(
                 policy, keeper, ledger, posteriors, now=at, who="learner"
+            ),
+            keep_snapshot=lambda policy, at: history.keep_scheduled(
+                policy.id, now=at, every=timedelta(minutes=settings.snapshot_interval_minutes)
             ),
             clock=now,
             interval_s=settings.learner_interval_ms / 1000,

@@ -1,14 +1,16 @@
 """The learner's loop: fold what is due, for every policy, until told to stop."""
 
+import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from threading import Event
 
 from bandit.domain.arm import Arm
-from bandit.domain.errors import BanditError, Unavailable
+from bandit.domain.errors import BanditError, Conflict, Contended, Unavailable
 from bandit.domain.policy import Policy, PolicyId
-from bandit.routing.learner import MICRO_BATCH, fold_due
+from bandit.routing.learner import MICRO_BATCH, Folded, fold_due
+from bandit.routing.misfit import Misfit
 from bandit.routing.ports import Catalog, Cell, LearningStore
 from bandit.routing.watching import Raised
 from services.logs import Outage, logger
@@ -17,6 +19,10 @@ SHORTEST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 PARTITIONS_EVERY = timedelta(hours=1)
 GRADUATION_EVERY = timedelta(milliseconds=500)
+SNAPSHOTS_EVERY = timedelta(seconds=30)  # how often it is looked whether one is due
+MOST_TOLD = 5  # of what one micro-batch sets aside
+MOST_ATTEMPTS = 6  # at a micro-batch that other writers get in the way of
+LONGEST_BACKOFF_S = 0.02  # before the second attempt; doubles, and a random part of it is waited
 
 _log = logger(__name__)
 
@@ -35,6 +41,7 @@ class Learner:
         *,
         make_partitions: Callable[[datetime], int],
         graduate: Callable[[Policy, datetime], Sequence[Arm]],
+        keep_snapshot: Callable[[Policy, datetime], int | None],
         clock: Callable[[], datetime],
         interval_s: float,
     ) -> None:
@@ -44,6 +51,9 @@ class Learner:
         self._graduate = graduate
         self._graduated_at: datetime | None = None
         self._graduation_outage = Outage(_log, "letting new arms stand on their record")
+        self._keep_snapshot = keep_snapshot
+        self._snapshots_at: datetime | None = None
+        self._snapshot_outage = Outage(_log, "keeping what was learned as it was")
         self._clock = clock
         self._interval_s = interval_s
         self._policies: dict[PolicyId, Policy] = {}
@@ -67,6 +77,7 @@ class Learner:
                 self._keep_partitions()
                 has_more = self._learn(stopping)
                 self._let_graduate()
+                self._keep_snapshots()
             except Exception as error:
                 # Whatever it is, learning must go on when it is over.
                 self._outage.began(error, with_stack=not isinstance(error, BanditError))
@@ -108,6 +119,27 @@ class Learner:
             for arm in graduates:
                 _log.info("an arm was tried enough", policy=policy.name, arm=arm.name)
 
+    def _keep_snapshots(self) -> None:
+        """See of which policies a snapshot is due."""
+        now = self._clock()
+        if self._snapshots_at is not None and now - self._snapshots_at < SNAPSHOTS_EVERY:
+            return
+        self._snapshots_at = now
+        self._read_policies()
+        for policy in self._policies.values():
+            try:
+                kept = self._keep_snapshot(policy, now)
+            except Contended:
+                continue  # a little later will do
+            except Unavailable:
+                raise
+            except Exception as error:
+                # One policy's trouble must not keep the others' history short.
+                self._snapshot_outage.began(error, with_stack=True)
+                continue
+            if kept is not None:
+                _log.debug("kept a snapshot", policy=policy.name, snapshot=kept)
+
     def _learn(self, stopping: Event) -> bool:
         """One micro-batch per policy; whether any was full."""
         has_more = False
@@ -124,7 +156,10 @@ class Learner:
                 policy_id, Outage(_log, f"learning of policy {policy.name!r}")
             )
             try:
-                has_more |= self._fold(policy)
+                has_more |= self._fold(policy, stopping)
+            except (Contended, Conflict) as error:
+                # Others are at the same rows again and again: the next round tries anew.
+                trouble.began(error)
             except Unavailable:
                 raise
             except Exception as error:
@@ -144,13 +179,17 @@ class Learner:
         ):
             self._policies = {policy.id: policy for policy in self._catalog.list()}
 
-    def _fold(self, policy: Policy) -> bool:
+    def _fold(self, policy: Policy, stopping: Event) -> bool:
         """Fold one micro-batch, unless another learner is at it; whether it was full."""
-        folded = fold_due(self._store, policy, now=self._clock())
+        folded = self._folded(policy, stopping)
         if folded is None:
             return False
         for cell, fault in (folded.faults or {}).items():
             self._tell_fault(policy, cell, fault)
+        for misfit in folded.misfits[:MOST_TOLD]:
+            self._tell_misfit(policy, misfit)
+        if len(folded.misfits) > MOST_TOLD:
+            _log.error("and more was set aside", policy=policy.name, count=len(folded.misfits))
         for raised in folded.alarms:
             _tell_alarm(policy, raised)
         if folded.learned_version is not None:
@@ -161,6 +200,29 @@ class Learner:
                 learned_version=folded.learned_version,
             )
         return folded.settled + folded.held >= MICRO_BATCH
+
+    def _folded(self, policy: Policy, stopping: Event) -> Folded | None:
+        """
+        One micro-batch, tried again while other writers are in the way.
+
+        Whoever met waits a random time, so that they do not meet again.
+        """
+        for attempt in range(1, MOST_ATTEMPTS):
+            try:
+                return fold_due(self._store, policy, now=self._clock())
+            except (Contended, Conflict) as error:
+                _log.debug("others were in the way", policy=policy.name, error=str(error))
+                stopping.wait(random.uniform(0, LONGEST_BACKOFF_S * 2**attempt))  # noqa: S311
+        return fold_due(self._store, policy, now=self._clock())
+
+    def _tell_misfit(self, policy: Policy, misfit: Misfit) -> None:
+        _log.error(
+            "something of the log cannot be learned, it is set aside",
+            policy=policy.name,
+            kind=misfit.kind,
+            key=misfit.key,
+            reason=misfit.reason,
+        )
 
     def _tell_fault(self, policy: Policy, cell: Cell, fault: str) -> None:
         if self._faults.get((policy.id, cell)) == fault:

@@ -24,11 +24,13 @@ from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
+from bandit.store.postgres.history import PostgresHistory
 from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.listener import changes
 from bandit.store.postgres.outcomes import PostgresOutcomeLog
 from bandit.store.postgres.partitions import keep_partitions
 from bandit.store.postgres.posteriors import PostgresPosteriors
+from bandit.store.postgres.rebuilding import PostgresRebuilds
 from migrations.current import is_current
 from services.logs import Outage, logger
 from services.router.books import keep_books
@@ -40,6 +42,7 @@ from services.router.freshness import (
     FreshLearning,
     FreshRouter,
 )
+from services.router.history import ServedHistory
 from services.router.outages import BacklogWitness, tell_loss
 from services.router.snapshots import ServedSnapshots
 from services.router.uuid7 import RANDOM_BYTES, uuid7
@@ -66,6 +69,7 @@ class Parts:
     feedback: FreshFeedback
     catalog: FreshCatalog
     learning: FreshLearning
+    history: ServedHistory
     snapshots: ServedSnapshots
     encoder: "LoadedLater"
     backlog: Backlog
@@ -136,6 +140,10 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         keeping_books = keep_books(budgets, ledger, snapshots, clock=now)
         for task in (snapshots.keep_fresh(), _wake(snapshots, url), keeping_days, keeping_books):
             closing.push_async_callback(_cancelled, asyncio.create_task(task))
+        history = ServedHistory(
+            catalog, PostgresHistory(engine), PostgresRebuilds(engine), snapshots, clock=now
+        )
+        closing.callback(history.close)
         yield Parts(
             router=FreshRouter(
                 Router(
@@ -161,6 +169,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
                 SpendingReader(ledger, budgets, clock=now),
                 clock=now,
             ),
+            history=history,
             snapshots=snapshots,
             encoder=encoder,
             backlog=backlog,

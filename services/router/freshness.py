@@ -186,6 +186,7 @@ class FreshLearning:
             learned_version=versions[policy_id].learned,
             pending=pending,
             spending=await self._spent(snapshot.policy),
+            quarantined=await asyncio.to_thread(self._posteriors.quarantined, policy_id),
         )
 
     async def budget(self, name: str) -> BudgetState | None:

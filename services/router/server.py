@@ -107,7 +107,9 @@ def _add_services(
     catalog_pb2_grpc.add_CatalogServicer_to_server(
         CatalogServicer(parts.catalog, parts.learning), server
     )
-    learning_pb2_grpc.add_LearningServicer_to_server(LearningServicer(parts.learning), server)
+    learning_pb2_grpc.add_LearningServicer_to_server(
+        LearningServicer(parts.learning, parts.history), server
+    )
     readiness = health.aio.HealthServicer()  # "" serves from here on: the process answers
     health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
     names = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]

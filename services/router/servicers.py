@@ -12,8 +12,9 @@ from bandit.wire import (
     router_pb2,
     router_pb2_grpc,
 )
-from services.router import translate
+from services.router import translate, translate_history
 from services.router.freshness import FreshActivation, FreshFeedback, FreshLearning, FreshRouter
+from services.router.history import ServedHistory
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -75,11 +76,32 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
 class LearningServicer(learning_pb2_grpc.LearningServicer):
     """`bandit.router.v1.Learning`."""
 
-    def __init__(self, learning: FreshLearning) -> None:
+    def __init__(self, learning: FreshLearning, history: ServedHistory) -> None:
         self._learning = learning
+        self._history = history
 
     async def GetState(
         self, request: learning_pb2.GetStateRequest, context: Context
     ) -> learning_pb2.GetStateResponse:
         state = await self._learning.state(translate.policy_name(request))
         return translate.get_state_response(state)
+
+    async def ListSnapshots(
+        self, request: learning_pb2.ListSnapshotsRequest, context: Context
+    ) -> learning_pb2.ListSnapshotsResponse:
+        snapshots = await self._history.snapshots(translate_history.policy_name(request))
+        return translate_history.list_snapshots_response(snapshots)
+
+    async def Rebuild(
+        self, request: learning_pb2.RebuildRequest, context: Context
+    ) -> learning_pb2.RebuildResponse:
+        name, asked = translate_history.asked_to_rebuild(request)
+        rebuilt = await self._history.rebuild(name, asked, who=translate.source(context))
+        return translate_history.rebuild_response(name, rebuilt)
+
+    async def Rollback(
+        self, request: learning_pb2.RollbackRequest, context: Context
+    ) -> learning_pb2.RollbackResponse:
+        name, asked = translate_history.asked_to_roll_back(request)
+        rebuilt = await self._history.rebuild(name, asked, who=translate.source(context))
+        return translate_history.rollback_response(name, rebuilt)

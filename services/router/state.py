@@ -2,15 +2,11 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from bandit.domain.arm import Arm
 from bandit.domain.objective import Objective
 from bandit.features.schema import FeatureSchema
-from bandit.kernels.scoring import score
 from bandit.learning.offline import of_schema
-from bandit.policies.estimates import estimates_from
-from bandit.policies.utility import TYPICAL_INPUT_TOKENS
+from bandit.routing.comparison import expected_of_nothing
 from bandit.routing.snapshot import LearnedCell, Snapshot
 from services.router.budget_state import SpendingState
 
@@ -41,6 +37,7 @@ class State:
     pending           (decision, head) pairs not yet folded, but for those whose window is open
     heads             per arm of the snapshot, per objective that the policy learns
     spending          of the budget, and of exploring arms
+    quarantined       what of the log cannot be learned
     """
 
     snapshot: Snapshot
@@ -48,21 +45,20 @@ class State:
     pending: int
     heads: tuple[tuple[HeadState, ...], ...]
     spending: SpendingState
+    quarantined: int
 
 
 def state_of(
-    snapshot: Snapshot, *, learned_version: int, pending: int, spending: SpendingState
+    snapshot: Snapshot,
+    *,
+    learned_version: int,
+    pending: int,
+    spending: SpendingState,
+    quarantined: int,
 ) -> State:
     """The state that a snapshot serves."""
-    bias_alone = np.zeros(snapshot.schema.features)
-    bias_alone[-1] = 1.0
     settings = snapshot.policy.settings
-    estimates = estimates_from(
-        score(snapshot.means, snapshot.covariances, bias_alone),
-        snapshot.noise,
-        snapshot.list_usd(TYPICAL_INPUT_TOKENS),
-        quality_prior_mean=settings.quality_prior_mean,
-    )
+    estimates = expected_of_nothing(snapshot)
     mean, deviation = estimates.mean, estimates.deviation
     heads = tuple(
         tuple(
@@ -77,7 +73,7 @@ def state_of(
         )
         for position, arm in enumerate(snapshot.arms)
     )
-    return State(snapshot, learned_version, pending, heads, spending)
+    return State(snapshot, learned_version, pending, heads, spending, quarantined)
 
 
 def _strength(arm: Arm, objective: Objective, schema: FeatureSchema) -> float:

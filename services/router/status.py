@@ -1,6 +1,6 @@
 """From an error of the domain to the status that a caller sees."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -18,6 +18,7 @@ STATUS_BY_KIND: dict[type[errors.BanditError], StatusCode] = {
     errors.AlreadyExists: StatusCode.ALREADY_EXISTS,
     errors.Conflict: StatusCode.ABORTED,
     errors.NoEligibleArm: StatusCode.FAILED_PRECONDITION,
+    errors.IncompleteLog: StatusCode.FAILED_PRECONDITION,
     errors.BudgetExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
@@ -72,7 +73,10 @@ def _details(error: errors.BanditError) -> Iterable[Message]:
         case errors.UnknownDecision(is_fresh=True):
             yield _retry_after(FRESH_DECISION_RETRY_S)
         case errors.NoEligibleArm():
-            yield _precondition(error)
+            yield _precondition(error.reason, error.removed)
+        case errors.IncompleteLog():
+            lost = {cell: f"{count} outcomes are gone" for cell, count in error.lost.items()}
+            yield _precondition(error.reason, lost)
         case errors.BudgetExhausted():
             yield _quota(error)
             yield _retry_after(error.retry_after_s)
@@ -87,15 +91,15 @@ def _details(error: errors.BanditError) -> Iterable[Message]:
             yield _retry_after(error.retry_after_s)
 
 
-def _precondition(error: errors.NoEligibleArm) -> details.PreconditionFailure:
-    """One violation per removed arm, as far as they fit."""
+def _precondition(reason: str, problems: Mapping[str, str]) -> details.PreconditionFailure:
+    """One violation per subject, such as a removed arm, as far as they fit."""
     failure = details.PreconditionFailure()
-    for told, (arm, removed_by) in enumerate(error.removed.items()):
+    for told, (subject, problem) in enumerate(problems.items()):
         if failure.ByteSize() > _MOST_VIOLATION_BYTES:
-            rest = f"and {len(error.removed) - told} more"
-            failure.violations.add(type="NO_ELIGIBLE_ARM", description=rest)
+            rest = f"and {len(problems) - told} more"
+            failure.violations.add(type=reason, description=rest)
             break
-        failure.violations.add(type="NO_ELIGIBLE_ARM", subject=arm, description=removed_by)
+        failure.violations.add(type=reason, subject=subject, description=problem)
     return failure
 
 

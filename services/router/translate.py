@@ -289,6 +289,7 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
         snapshot_version=snapshot.learned_version,
         as_of=timestamp(snapshot.as_of),
         pending_outcomes=state.pending,
+        quarantined=state.quarantined,
         context_weight=snapshot.context_weights[Objective.QUALITY],
         budget=budget_status_message(state.spending.budget),
         reward_windows=catalog.reward_window_messages(snapshot.policy.settings),

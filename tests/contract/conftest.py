@@ -8,7 +8,9 @@ import pytest_asyncio
 
 from bandit.domain.decision import Decision
 from bandit.domain.policy import Policy
+from bandit.routing.history import History
 from bandit.routing.ledger import Ledger, LedgerReader
+from bandit.routing.log_fold import RebuildStore
 from bandit.routing.ports import (
     ActivationLog,
     Catalog,
@@ -18,14 +20,17 @@ from bandit.routing.ports import (
     PosteriorReader,
 )
 from bandit.store.memory import MemoryStore
+from bandit.store.memory_history import MemoryHistory
 from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
+from bandit.store.postgres.history import PostgresHistory
 from bandit.store.postgres.learning import PostgresLearning
 from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.outcomes import PostgresOutcomeLog
 from bandit.store.postgres.posteriors import PostgresPosteriors
+from bandit.store.postgres.rebuilding import PostgresRebuilds
 from tests.builders import a_decision, a_policy, an_event
 
 
@@ -41,6 +46,8 @@ class Store:
     ledger: Ledger
     accounts: LedgerReader
     activations: ActivationLog
+    history: History | None = None
+    rebuilds: RebuildStore | None = None
 
     def with_policy(self, policy: Policy | None = None) -> Policy:
         policy = policy or a_policy()
@@ -55,7 +62,8 @@ class Store:
 
 def in_memory() -> Store:
     store = MemoryStore()
-    return Store(store, store, store, store, store, store, store, store)
+    history = MemoryHistory(store)
+    return Store(store, store, store, store, store, store, store, store, history, history)
 
 
 @pytest_asyncio.fixture(params=["memory", "postgres"])
@@ -72,10 +80,12 @@ async def store(request) -> AsyncIterator[Store]:
         decisions,
         outcomes,
         PostgresPosteriors(engine),
-        PostgresLearning(engine),
+        PostgresLearning(engine, hold_timeout_ms=20_000),  # these tests may share a busy machine
         ledger,
         ledger,
         activations,
+        PostgresHistory(engine),
+        PostgresRebuilds(engine),
     )
     await decisions.close()
     await outcomes.close()

@@ -190,7 +190,7 @@ def test_in_postgres_any_order_gives_the_sums_of_memory(
             decisions,
             outcomes,
             PostgresPosteriors(engine),
-            PostgresLearning(engine),
+            PostgresLearning(engine, hold_timeout_ms=20_000),
             PostgresLedger(engine),
             PostgresLedger(engine),
             activations,

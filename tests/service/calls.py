@@ -1,6 +1,8 @@
 """Calls as a client makes them, processes as an operator starts them, and what errors carry."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -73,6 +75,21 @@ def router_process(database_url: str, **settings: Any) -> Iterator[ChildProcess]
         child.order(json.dumps(orders).encode())
         yield child
     finally:
+        child.stop(within_s=10.0)
+
+
+@contextmanager
+def learner_process(database_url: str, **settings: Any) -> Iterator[ChildProcess]:
+    """A learner process on a database, ready; ended with the block, even if it was stopped."""
+    orders = {"log_level": "error", **settings, "database_url": database_url}
+    child = ChildProcess("learner")
+    try:
+        child.order(json.dumps(orders).encode())
+        child.readiness(within_s=60.0)
+        yield child
+    finally:
+        if child.is_running():
+            os.kill(child.pid, signal.SIGCONT)
         child.stop(within_s=10.0)
 
 

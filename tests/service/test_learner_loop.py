@@ -1,6 +1,7 @@
 """The learner's loop on the store in memory: every policy has its turn."""
 
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from threading import Event
@@ -8,11 +9,11 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from bandit.domain.errors import Unavailable
+from bandit.domain.errors import Conflict, Contended, Unavailable
 from bandit.domain.policy import Policy, PolicyId
 from bandit.routing.learner import MICRO_BATCH
 from bandit.store.memory import MemoryStore
-from services.learner.loop import Learner
+from services.learner.loop import MOST_ATTEMPTS, Learner
 from tests.builders import NOW, a_decision, a_policy, an_event, an_outcome
 
 
@@ -24,6 +25,7 @@ class WatchedStore(MemoryStore):
         self.stopping = Event()
         self.folded: list[PolicyId] = []
         self.refusals = 0
+        self.collisions: list[Exception] = []
 
     def with_due(self, count: int) -> Policy:
         policy = a_policy()
@@ -45,18 +47,25 @@ class WatchedStore(MemoryStore):
     @contextmanager
     def begin(self, policy_id: PolicyId) -> Any:
         self.folded.append(policy_id)
+        if self.collisions:
+            raise self.collisions.pop()
         with super().begin(policy_id) as fold:
             yield fold
 
 
 def run(
-    store: WatchedStore, *, interval_s: float = 0.0, now: datetime = NOW + timedelta(days=365)
+    store: WatchedStore,
+    *,
+    interval_s: float = 0.0,
+    now: datetime = NOW + timedelta(days=365),
+    keep_snapshot: Callable[[Policy, datetime], int | None] = lambda policy, at: None,
 ) -> None:
     learner = Learner(
         store,
         store,
         make_partitions=lambda _: 0,
         graduate=lambda policy, at: [],
+        keep_snapshot=keep_snapshot,
         clock=lambda: now,
         interval_s=interval_s,
     )
@@ -93,6 +102,50 @@ def test_a_database_that_was_away_is_learned_from_when_it_is_back() -> None:
     run(store)
 
     assert store.pending(policy.id) == 0
+
+
+def test_a_micro_batch_that_others_got_in_the_way_of_is_tried_again_at_once() -> None:
+    """Several times, and without a word: it is nobody's fault."""
+    store = WatchedStore()
+    policy = store.with_due(3)
+    store.collisions = [Contended(), Conflict("another writer was first"), Contended()]
+
+    with capture_logs() as logs:
+        run(store, interval_s=60.0)
+
+    assert store.folded == [policy.id] * 4
+    assert store.pending(policy.id) == 0
+    assert not [entry for entry in logs if entry["log_level"] == "error"]
+
+
+def test_one_policy_that_others_are_always_at_does_not_keep_another_waiting() -> None:
+    store = WatchedStore()
+    busy, other = store.with_due(1), store.with_due(1)
+    store.collisions = [Contended() for _ in range(MOST_ATTEMPTS)]
+
+    run(store)
+
+    assert store.folded == [busy.id] * MOST_ATTEMPTS + [other.id, busy.id]
+    assert store.pending(busy.id) == store.pending(other.id) == 0
+
+
+def test_snapshots_are_asked_for_of_every_policy_and_one_that_fails_harms_no_other() -> None:
+    store = WatchedStore()
+    first, second = store.with_due(1), store.with_due(1)
+    asked: list[PolicyId] = []
+
+    def keep(policy: Policy, at: datetime) -> int | None:
+        asked.append(policy.id)
+        raise ZeroDivisionError
+
+    with capture_logs() as logs:
+        run(store, keep_snapshot=keep)
+
+    assert sorted(asked) == sorted([first.id, second.id])
+    assert store.pending(first.id) == store.pending(second.id) == 0
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
+        "keeping what was learned as it was fails"
+    ]
 
 
 def test_an_alarm_is_told_once_as_a_warning() -> None:

@@ -15,6 +15,7 @@ from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import Policy, PolicyId
 from bandit.domain.price import Price, PriceVersion
 from bandit.features.schema import schema_of
+from bandit.routing.history import STRUCTURAL
 from bandit.routing.ports import PolicyEvent, Versions
 from bandit.store.postgres import schema
 from bandit.store.postgres.codecs import (
@@ -27,6 +28,7 @@ from bandit.store.postgres.codecs import (
     utc,
 )
 from bandit.store.postgres.engine import transaction
+from bandit.store.postgres.history import keep_snapshot
 
 
 class PostgresCatalog:
@@ -68,6 +70,8 @@ class PostgresCatalog:
 
     def replace(self, policy: Policy, event: PolicyEvent) -> None:
         with transaction(self._engine) as connection:
+            if event.kind in STRUCTURAL:
+                keep_snapshot(connection, policy.id, event.kind, at=event.at)
             replaced = connection.execute(
                 update(schema.policy)
                 .where(schema.policy.c.id == policy.id)

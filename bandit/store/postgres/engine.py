@@ -9,7 +9,7 @@ from psycopg import errors as postgres
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, Engine, create_engine
 
-from bandit.domain.errors import Unavailable
+from bandit.domain.errors import Contended, Unavailable
 from bandit.store.postgres.patience import PATIENCE_S, PatientConnection
 
 STATEMENT_TIMEOUT_MS = 5000
@@ -133,7 +133,7 @@ def refusal_of(error: BaseException) -> Unavailable | None:
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         return refusal_of(error.orig) if error.orig is not None else None
     if isinstance(error, COLLISIONS):
-        return Unavailable("too many writers at once", retry_after_s=0.1)
+        return Contended()
     if isinstance(error, _AWAY):
         return Unavailable("the database is away or too slow")
     return None

@@ -3,15 +3,19 @@
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+import numpy as np
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Connection,
     Date,
     Engine,
+    Row,
     Uuid,
     any_,
     delete,
@@ -24,22 +28,25 @@ from sqlalchemy import (
 )
 
 from bandit.domain.decision import Decision, DecisionId, day_of
-from bandit.domain.errors import Conflict
+from bandit.domain.errors import BanditError, Conflict
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import OutcomeRow
 from bandit.domain.policy import PolicyId
 from bandit.learning.alarms import Alarm, Monitor
+from bandit.learning.exclusion import Exclusion
 from bandit.routing.ledger import Reservation, Settlement
+from bandit.routing.misfit import OUTCOME, Damaged, Misfit
 from bandit.routing.ports import Cell, Due, Fold, Key, PolicyEvent, StoredSums
 from bandit.store.postgres import ledger, schema
 from bandit.store.postgres.catalog import log_event, notify
 from bandit.store.postgres.codecs import decision_from, sums_bytes, utc
 from bandit.store.postgres.engine import transaction
+from bandit.store.postgres.exceptions import exclusions_of, set_aside
 from bandit.store.postgres.posteriors import stored_sums_from
 from bandit.store.postgres.watching import alarms_of, keep_monitors, log_alarm, monitors_in
 
 LEARNER_STATEMENT_TIMEOUT_MS = 30_000
-HOLD_TIMEOUT_MS = 2000
+HOLD_TIMEOUT_MS = 1200
 
 _POSTERIORS = """
     unnest(cast(:arms as uuid[]), cast(:heads as smallint[]), cast(:versions as bigint[]),
@@ -78,6 +85,16 @@ _CONTRIBUTIONS = text(
     on conflict (policy_id, day, decision_id, head) do update set value = excluded.value
     """
 )
+_NO_CONTRIBUTIONS = text(
+    """
+    delete from contribution using
+        unnest(cast(:days as date[]), cast(:ids as uuid[]), cast(:heads as smallint[]))
+        as gone (day, decision_id, head)
+    where (contribution.policy_id, contribution.day, contribution.decision_id, contribution.head)
+        = (:policy_id, gone.day, gone.decision_id, gone.head)
+    """
+)
+_HEADS = frozenset(int(objective) for objective in Objective)
 
 
 class PostgresLearning:
@@ -110,12 +127,12 @@ class PostgresLearning:
         ) as connection:
             # Held to the end of the transaction: a session's lock breaks behind a pooler.
             is_ours = connection.execute(
-                text("select pg_try_advisory_xact_lock(:lock)"), {"lock": _lock_of(policy_id)}
+                text("select pg_try_advisory_xact_lock(:lock)"), {"lock": lock_of(policy_id)}
             ).scalar_one()
-            yield _PostgresFold(connection, policy_id) if is_ours else None
+            yield PostgresFold(connection, policy_id) if is_ours else None
 
 
-class _PostgresFold:
+class PostgresFold:
     """Implements `Fold`.  The caller owns the transaction, READ COMMITTED."""
 
     def __init__(self, connection: Connection, policy_id: PolicyId) -> None:
@@ -132,16 +149,21 @@ class _PostgresFold:
         )
         return [
             Due(ticket, (DecisionId(decision_id), Objective(head)))
+            if head in _HEADS
+            else Due(ticket, None, _of_no_head(decision_id, head))
             for ticket, decision_id, head in self._connection.execute(query)
         ]
 
-    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision]:
+    def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision | Damaged]:
         columns = schema.decision.c
         query = select(schema.decision).where(
             columns.policy_id == self._policy_id, *_is_among(columns.day, columns.id, ids)
         )
-        found = [decision_from(row) for row in self._connection.execute(query)]
+        found = [_decoded(row) for row in self._connection.execute(query)]
         return {decision.id: decision for decision in found}
+
+    def exclusions(self) -> Sequence[Exclusion]:
+        return [exclusion for _, exclusion in exclusions_of(self._connection, self._policy_id)]
 
     def outcomes(self, keys: Collection[Key]) -> dict[Key, list[OutcomeRow]]:
         """Without `observed_at`, which learning does not use."""
@@ -159,6 +181,8 @@ class _PostgresFold:
         )
         found: dict[Key, list[OutcomeRow]] = {key: [] for key in keys}
         for row in self._connection.execute(query):
+            if row.head not in _HEADS:
+                continue
             outcome = OutcomeRow(
                 decision_id=DecisionId(row.decision_id),
                 objective=Objective(row.head),
@@ -181,6 +205,7 @@ class _PostgresFold:
         held = {
             (DecisionId(decision_id), Objective(head)): value
             for decision_id, head, value in self._connection.execute(query)
+            if head in _HEADS
         }
         return {key: held[key] for key in keys if key in held}
 
@@ -208,7 +233,7 @@ class _PostgresFold:
         *,
         schema_id: str,
         sums: Mapping[Cell, StoredSums],
-        contributions: Mapping[Key, float],
+        contributions: Mapping[Key, float | None],
     ) -> None:
         first = {cell: stored for cell, stored in sums.items() if stored.version == 1}
         later = {cell: stored for cell, stored in sums.items() if stored.version != 1}
@@ -219,18 +244,17 @@ class _PostgresFold:
                 )
                 if len(written.all()) != len(successors):
                     raise Conflict("another writer was first to some of the sums")
-        if contributions:
-            keys = sorted(contributions)
-            self._connection.execute(
-                _CONTRIBUTIONS,
-                {
-                    "policy_id": self._policy_id,
-                    "days": [day_of(id_) for id_, _ in keys],
-                    "ids": [id_ for id_, _ in keys],
-                    "heads": [int(head) for _, head in keys],
-                    "values": [float(contributions[key]) for key in keys],
-                },
-            )
+        kept = {key: value for key, value in contributions.items() if value is not None}
+        if kept:
+            columns = _key_columns(self._policy_id, sorted(kept))
+            columns["values"] = [float(kept[key]) for key in sorted(kept)]
+            self._connection.execute(_CONTRIBUTIONS, columns)
+        if len(kept) < len(contributions):
+            gone = _key_columns(self._policy_id, sorted(contributions.keys() - kept.keys()))
+            self._connection.execute(_NO_CONTRIBUTIONS, gone)
+
+    def quarantine(self, misfits: Collection[Misfit], *, at: datetime) -> None:
+        set_aside(self._connection, self._policy_id, misfits, at=at)
 
     def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:
         return monitors_in(self._connection, self._policy_id, cells)
@@ -239,7 +263,7 @@ class _PostgresFold:
         keep_monitors(self._connection, self._policy_id, monitors)
 
     def raise_alarm(self, cell: Cell, alarm: Alarm, event: PolicyEvent) -> None:
-        log_alarm(self._connection, self._policy_id, cell, alarm)
+        log_alarm(self._connection, self._policy_id, cell, replace(alarm, raised_at=event.at))
         log_event(self._connection, self._policy_id, event)
 
     def settle(self, tickets: Collection[int]) -> None:
@@ -327,6 +351,28 @@ class _PostgresFold:
         return columns
 
 
+def _decoded(row: Row[Any]) -> Decision | Damaged:
+    try:
+        return decision_from(row)
+    except (ValueError, TypeError, BanditError) as error:
+        part = "context" if len(row.context) % np.dtype(np.float32).itemsize else "candidates"
+        reason = f"its {part} cannot be decoded: {error}"
+        return Damaged(DecisionId(row.id), reason, bytes(getattr(row, part)))
+
+
+def _of_no_head(decision_id: UUID, head: int) -> Misfit:
+    return Misfit(OUTCOME, f"{decision_id}/{head}", "there is no such objective")
+
+
+def _key_columns(policy_id: PolicyId, keys: Sequence[Key]) -> dict[str, Any]:
+    return {
+        "policy_id": policy_id,
+        "days": [day_of(id_) for id_, _ in keys],
+        "ids": [id_ for id_, _ in keys],
+        "heads": [int(head) for _, head in keys],
+    }
+
+
 def _reservation_from(row: Any) -> Reservation:
     return Reservation(
         decision_id=DecisionId(row.decision_id),
@@ -345,7 +391,7 @@ def _is_among(
     return day == any_(days), id_ == any_(literal(list(ids), ARRAY(Uuid)))
 
 
-def _lock_of(policy_id: PolicyId) -> int:
+def lock_of(policy_id: PolicyId) -> int:
     """The number of a policy's advisory lock, of 64 bits."""
     digest = hashlib.blake2b(policy_id.bytes, digest_size=8, person=b"learner").digest()
     return int.from_bytes(digest, "little", signed=True)

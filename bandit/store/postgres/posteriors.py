@@ -45,6 +45,7 @@ _PENDING_AT = text(
     ) as pending
     """
 )
+_QUARANTINED = text("select count(*) from quarantine where policy_id = :policy_id")
 
 
 class PostgresPosteriors:
@@ -82,6 +83,10 @@ class PostgresPosteriors:
         values = {"policy_id": policy_id} | ({} if now is None else {"now": now})
         with transaction(self._engine) as connection:
             return int(connection.execute(query, values).scalar_one())
+
+    def quarantined(self, policy_id: PolicyId) -> int:
+        with transaction(self._engine) as connection:
+            return int(connection.execute(_QUARANTINED, {"policy_id": policy_id}).scalar_one())
 
 
 def stored_sums_from(

@@ -209,6 +209,7 @@ alarm = Table(
     Column("at", DateTime(timezone=True), primary_key=True),
     Column("weight", Double, nullable=False),
     Column("fading_hours", Double),  # null: later outcomes do not fade
+    Column("raised_at", DateTime(timezone=True), server_default=text("now()")),  # null: not known
 )
 
 drift_monitor = Table(
@@ -222,6 +223,65 @@ drift_monitor = Table(
     Column("detector", Text, nullable=False),
     Column("observations", BigInteger, nullable=False),
     Column("memory", LargeBinary, nullable=False),  # see `codecs.memory_bytes`
+)
+
+# Outcome rows that do not count, though they stay; nothing is ever deleted here.
+exclusion = Table(
+    "exclusion",
+    metadata,
+    Column("policy_id", Uuid, ForeignKey("policy.id"), primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("source", Text),  # null: of any source
+    Column("received_after", DateTime(timezone=True)),  # null: from the beginning
+    Column("received_until", DateTime(timezone=True), nullable=False),
+    Column("lifted_at", DateTime(timezone=True)),  # null: in force
+)
+
+# What of the log cannot be learned.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("policy_id", Uuid, ForeignKey("policy.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("payload", LargeBinary),
+)
+
+# The learned state at a moment, with what then was in force; its posteriors are beneath.
+posterior_snapshot = Table(
+    "posterior_snapshot",
+    metadata,
+    Column("policy_id", Uuid, ForeignKey("policy.id"), primary_key=True),
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("learned_version", BigInteger, nullable=False),
+    Column("pending", BigInteger, nullable=False),
+    Column("alarms", JSONB, nullable=False),  # see `history.py`
+    Column("exclusions", JSONB, nullable=False),  # ids of those in force
+)
+
+posterior_history = Table(
+    "posterior_history",
+    metadata,
+    Column("policy_id", Uuid, primary_key=True),
+    Column("snapshot_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("schema_id", Text, primary_key=True),
+    Column("arm_id", Uuid, primary_key=True),
+    Column("head", SmallInteger, primary_key=True, autoincrement=False),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", DateTime(timezone=True), nullable=False),
+    Column("observations", BigInteger, nullable=False),
+    Column("weight", Double, nullable=False),
+    Column("sums", LargeBinary, nullable=False),
+    ForeignKeyConstraint(
+        ["policy_id", "snapshot_id"],
+        ["posterior_snapshot.policy_id", "posterior_snapshot.id"],
+        ondelete="CASCADE",
+    ),
 )
 
 # Updated in place, many times a second: half of each page is left for it.

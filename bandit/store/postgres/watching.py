@@ -36,7 +36,8 @@ def alarms_of(connection: Connection, policy_id: PolicyId) -> dict[Cell, tuple[A
         select(schema.alarm).where(columns.policy_id == policy_id).order_by(columns.at)
     ):
         cell = (ArmId(row.arm_id), Objective(row.head))
-        alarms[cell].append(Alarm(utc(row.at), row.weight, row.fading_hours))
+        raised_at = None if row.raised_at is None else utc(row.raised_at)
+        alarms[cell].append(Alarm(utc(row.at), row.weight, row.fading_hours, raised_at))
     return {cell: tuple(of_cell) for cell, of_cell in alarms.items()}
 
 
@@ -97,5 +98,6 @@ def log_alarm(connection: Connection, policy_id: PolicyId, cell: Cell, alarm: Al
             at=alarm.at,
             weight=alarm.weight,
             fading_hours=alarm.fading_hours,
+            **({} if alarm.raised_at is None else {"raised_at": alarm.raised_at}),
         )
     )

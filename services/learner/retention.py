@@ -24,7 +24,7 @@ class Retention:
         retention: timedelta,
         catalog: Catalog,
         *,
-        drop_before: Callable[[datetime], Dropped],
+        drop_before: Callable[..., Dropped],
     ) -> None:
         self._retention = retention
         self._catalog = catalog
@@ -35,7 +35,7 @@ class Retention:
         """Drop what is too old at `now`; nothing where the retention is too short."""
         try:
             since = kept_since(self._retention, self._catalog.list(), now=now)
-            dropped = self._drop_before(since)
+            dropped = self._drop_before(since, now=now)
         except (RetentionTooShort, Unavailable) as error:
             self._outage.began(error)
             return

@@ -3,7 +3,7 @@
 import threading
 import time
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
 import psycopg
@@ -113,7 +113,7 @@ async def test_old_days_go_whole_and_what_was_learned_stays(kept):
         await kept.learn(decision)
     before = kept.learned()
 
-    dropped = drop_before(kept.engine, SINCE)
+    dropped = drop_before(kept.engine, SINCE, now=NOW)
 
     assert OLD.date() in dropped.days
     assert all(day < SINCE.date() for day in dropped.days)
@@ -134,16 +134,26 @@ async def test_old_days_go_whole_and_what_was_learned_stays(kept):
 async def test_a_day_goes_when_all_of_it_is_too_old(kept):
     end_of_day = (OLD + timedelta(days=1)).replace(hour=0)
 
-    drop_before(kept.engine, end_of_day - timedelta(seconds=1))
+    drop_before(kept.engine, end_of_day - timedelta(seconds=1), now=NOW)
     assert OLD.date() in kept.days()
 
-    drop_before(kept.engine, end_of_day)
+    drop_before(kept.engine, end_of_day, now=NOW)
     assert OLD.date() not in kept.days()
+
+
+async def test_a_clock_that_ran_far_ahead_drops_nothing_before_its_time(kept):
+    today = datetime.now(UTC)
+    keep_partitions(kept.engine, today)
+
+    dropped = drop_before(kept.engine, today + timedelta(days=335), now=today + timedelta(days=365))
+
+    assert OLD.date() in dropped.days
+    assert today.date() in kept.days()
 
 
 async def test_a_report_for_a_dropped_decision_is_not_found(kept):
     old, young = await kept.decide(OLD), await kept.decide(NOW)
-    drop_before(kept.engine, SINCE)
+    drop_before(kept.engine, SINCE, now=NOW)
 
     class Policies:
         def policy(self, name):
@@ -160,7 +170,7 @@ async def test_a_report_for_a_dropped_decision_is_not_found(kept):
 
 
 async def test_a_decision_for_a_dropped_day_is_refused_as_one_for_a_day_never_made(kept):
-    drop_before(kept.engine, SINCE)
+    drop_before(kept.engine, SINCE, now=NOW)
 
     (answer,) = await kept.decisions.record([a_decision(kept.policy, at=OLD)])
 
@@ -174,7 +184,7 @@ async def test_ids_without_a_day_go_by_the_moment_of_their_decision(kept):
         await kept.learn(decision)
     before = kept.learned()
 
-    dropped = drop_before(kept.engine, SINCE)
+    dropped = drop_before(kept.engine, SINCE, now=NOW)
 
     assert dropped.decisions == 3
     assert kept.rows("select id from decision") == [(young.id,)]
@@ -188,11 +198,11 @@ async def test_what_waits_to_be_learned_is_kept_until_it_is(kept):
     for decision in (dated, dateless):
         await kept.report(decision)
 
-    first = drop_before(kept.engine, SINCE)
+    first = drop_before(kept.engine, SINCE, now=NOW)
     assert first.put_off == (OLD.date(),)
     assert kept.count("outcome") == 2
     fold_due(kept.learning, kept.policy, now=NOW)
-    second = drop_before(kept.engine, SINCE)
+    second = drop_before(kept.engine, SINCE, now=NOW)
 
     assert second.days == (OLD.date(),)
     assert (first.decisions, second.decisions) == (0, 1)
@@ -206,7 +216,7 @@ async def test_but_not_for_ever_and_that_is_told(kept):
     for decision in (dated, dateless):
         await kept.report(decision)
 
-    dropped = drop_before(kept.engine, OLD + timedelta(days=1) + PATIENCE)
+    dropped = drop_before(kept.engine, OLD + timedelta(days=1) + PATIENCE, now=NOW)
 
     assert dropped.unfolded == 2
     assert kept.count("dirty_key") == kept.count("decision") == kept.count("outcome") == 0
@@ -216,7 +226,7 @@ async def test_but_not_for_ever_and_that_is_told(kept):
 async def test_a_reservation_whose_decision_is_gone_still_ends(kept):
     charge = a_charge(reserved_usd=0.5, limit_name="total", overshoot_usd=None)
     await kept.decide(OLD, charge=charge)
-    drop_before(kept.engine, SINCE)
+    drop_before(kept.engine, SINCE, now=NOW)
     assert (kept.count("decision"), kept.count("reservation")) == (0, 1)
 
     fold_due(kept.learning, kept.policy, now=NOW)
@@ -239,7 +249,7 @@ async def test_a_day_that_is_read_stays_and_nobody_waits_long_for_that(kept):
     writer.start()
     try:
         with reader_of(kept.url, "decision"):
-            dropped = drop_before(kept.engine, SINCE)
+            dropped = drop_before(kept.engine, SINCE, now=NOW)
     finally:
         stopping.set()
         writer.join()
@@ -247,7 +257,7 @@ async def test_a_day_that_is_read_stays_and_nobody_waits_long_for_that(kept):
     assert OLD.date() in dropped.put_off
     assert OLD.date() in kept.days()
     assert slowest[0] < 1.0
-    assert OLD.date() in drop_before(kept.engine, SINCE).days
+    assert OLD.date() in drop_before(kept.engine, SINCE, now=NOW).days
 
 
 async def test_a_retention_that_is_too_short_is_told_once_and_drops_nothing(kept, monkeypatch):

@@ -19,7 +19,7 @@ from bandit.domain.price import Price
 from services.settings import Settings
 from services.supervisor import ChildProcess, Stack
 from tests.faults.load import FEATURES, Load
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Proxy, proxied
 from tests.faults.schedule import Fault
 from tests.faults.trouble import persistently, scalar, trouble
 from tests.service.calls import eventually, is_process
@@ -120,7 +120,9 @@ class Supervised(Deployment):
 class Connected(Deployment):
     """Processes without a supervisor, that reach Postgres through a proxy and must not die."""
 
-    def __init__(self, children: dict[str, ChildProcess], database_url: str, proxy: Proxy) -> None:
+    def __init__(
+        self, children: dict[str, ChildProcess], database_url: str, proxy: Proxy | None
+    ) -> None:
         self._proxy = proxy
         self._children = children
         ports = [
@@ -132,12 +134,19 @@ class Connected(Deployment):
 
     @classmethod
     @contextmanager
-    def start(cls, database_url: str, proxy: Proxy, url: str) -> Iterator["Connected"]:
-        """Running processes on `url`, ended with the block."""
+    def start(
+        cls,
+        database_url: str,
+        *,
+        proxy: Proxy | None = None,
+        names: Sequence[str] = ("router", "learner", "other router", "other learner"),
+    ) -> Iterator["Connected"]:
+        """Running processes, ended with the block."""
         children = {}
+        url = database_url if proxy is None else proxied(database_url, proxy)
         orders = {"port": 0, "log_level": "error", "grace_s": 1.0, "database_url": url}
         with ExitStack() as stack:
-            for name in ("router", "learner", "other router", "other learner"):
+            for name in names:
                 child = children[name] = ChildProcess(name.removeprefix("other "))
                 stack.callback(child.stop, within_s=10.0)
                 child.order(json.dumps(orders).encode())
@@ -145,6 +154,7 @@ class Connected(Deployment):
 
     def suffer(self, fault: Fault, load: Load) -> None:
         """Cut the network for a while, or hurt the database."""
+        assert self._proxy is not None
         if fault.kind in ("refuse", "stall", "reset"):
             self._proxy.mode = fault.kind  # type: ignore[assignment]
             time.sleep(fault.lasts_s)

@@ -3,14 +3,13 @@
 from bandit.store.postgres.embedded import EmbeddedPostgres
 from tests.faults.deployment import Connected
 from tests.faults.form import Form, Tally, run
-from tests.faults.proxy import Proxy, proxied
+from tests.faults.proxy import Proxy
 
 
 def test_a_database_that_is_cut_off_is_waited_for_and_nothing_is_lost(
     form: Form, tally: Tally, postgres: EmbeddedPostgres, proxy: Proxy
 ) -> None:
-    url = proxied(postgres.url, proxy)
-    with Connected.start(postgres.url, proxy, url) as service:
+    with Connected.start(postgres.url, proxy=proxy) as service:
         run(service, form.cuts, tally)
 
         assert service.dead() == []

@@ -90,15 +90,21 @@ class Dropped:
 
 
 def drop_before(
-    engine: Engine, since: datetime, *, pause: Callable[[float], None] = time.sleep
+    engine: Engine,
+    since: datetime,
+    *,
+    now: datetime,
+    pause: Callable[[float], None] = time.sleep,
 ) -> Dropped:
     """
     Drop the days that ended before `since`, and what was decided before it under ids without one.
 
+    now   as `since` was reckoned from it; where it is ahead of the database's clock, less goes
     What was learned stays as it is.  Harmless when repeated, and in several processes at once.
     """
     dropped, put_off, unfolded = [], [], 0
     with transaction(engine) as connection:
+        since -= max(now - connection.execute(text("select now()")).scalar_one(), timedelta(0))
         days = _days_before(connection, since)
     for day in days:
         left = _dropped(engine, day, is_overdue=_end_of(day) <= since - PATIENCE, pause=pause)

@@ -90,9 +90,12 @@ def _fold(
     schema = schema_of(policy.settings.context)
     keys = {item.key for item in due}
     decisions = fold.decisions({decision_id for decision_id, _ in keys})
+    # The sums are read before what is in them: whoever writes both meanwhile was first, and the
+    # versions show it, even if the policy's lock did not hold.
+    touched = {(decisions[id_].arm_id, head) for id_, head in keys if id_ in decisions}
+    stored = fold.sums(schema.id, touched)
     changes = _changes(fold, keys, decisions, schema, now)
     cells = {change.cell for change in changes}
-    stored = fold.sums(schema.id, cells)
     monitors = fold.monitors(cells)
     successors, faults = _successors(policy, schema, changes, stored, monitors, now)
 

@@ -1,5 +1,6 @@
 """The two forms of the suite, the short one of every test run and the long one, and their run."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -77,6 +78,14 @@ class Tally:
     took_s: float = 0.0
     findings: list[str] = field(default_factory=list)
 
+    @property
+    def summary(self) -> str:
+        """In one line."""
+        return (
+            f"{self.kills} kills, {self.interruptions} interruptions, {self.troubles} troubles,"
+            f" {self.decisions} decisions, {self.outcomes} outcomes, {len(self.findings)} findings"
+        )
+
     def count(self, fault: Fault) -> None:
         """One more of its kind."""
         self.kills += fault.kind in KILLS
@@ -115,28 +124,34 @@ def run(service: Service, plan: Plan, tally: Tally) -> None:
     """Load the service, do it harm, let it recover and check, once per seed."""
     began = time.monotonic()
     told = Acknowledged()
-    for seed in plan.seeds:
-        if time.monotonic() - began > plan.longest_s:
-            break
-        load = Load(service.targets, list(POLICIES), seed=seed, told=told)
-        load.start()
-        try:
-            for fault in plan.faults(seed):
-                time.sleep(fault.pause_s)
-                if fault.choice < _SETTLED_SHARE:  # others come while it still recovers
-                    load.flow(FLOW, within_s=FLOW_WITHIN_S)
-                service.suffer(fault, load)
-                tally.count(fault)
-        finally:
-            load.stop()
-        service.calm()
-        found = checked(service.database_url, told)
-        tally.decisions, tally.outcomes = found.decisions, found.outcomes
-        tally.rounding = max(tally.rounding, found.rounding)
-        if found.findings:
-            tally.findings += [f"seed {seed}: {finding}" for finding in found.findings]
-            break
-    tally.ask(told)
+    try:
+        for seed in plan.seeds:
+            if time.monotonic() - began > plan.longest_s or tally.findings:
+                break
+            _run_round(service, plan, seed, told, tally)
+            if len(plan.seeds) > 1:
+                print(f"seed {seed}: {tally.summary}", file=sys.__stderr__, flush=True)
+    finally:
+        tally.ask(told)
+        tally.took_s = time.monotonic() - began
     if len(told.decisions) < plan.least:
         tally.findings.append(f"there was little to lose: {len(told.decisions)} decisions")
-    tally.took_s = time.monotonic() - began
+
+
+def _run_round(service: Service, plan: Plan, seed: int, told: Acknowledged, tally: Tally) -> None:
+    load = Load(service.targets, list(POLICIES), seed=seed, told=told)
+    load.start()
+    try:
+        for fault in plan.faults(seed):
+            time.sleep(fault.pause_s)
+            if fault.choice < _SETTLED_SHARE:  # others come while it still recovers
+                load.flow(FLOW, within_s=FLOW_WITHIN_S)
+            service.suffer(fault, load)
+            tally.count(fault)
+    finally:
+        load.stop()
+    service.calm()
+    found = checked(service.database_url, told)
+    tally.decisions, tally.outcomes = found.decisions, found.outcomes
+    tally.rounding = max(tally.rounding, found.rounding)
+    tally.findings += [f"seed {seed}: {finding}" for finding in found.findings]

@@ -26,7 +26,7 @@ from tests.faults.acknowledged import Acknowledged, Asked, Told
 SOURCES = ("app", "judge")
 FEATURES = 3
 _SENDERS = 4
-_MOST_IN_BATCH = 12
+_MOST_IN_BATCH, _MOST_IN_HURRY = 12, 100
 _PASSING = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,
@@ -103,7 +103,7 @@ class Load:
         """Reports that are still to be sent, or sent again."""
         return len(self._line) + self._in_flight
 
-    def stop(self, *, within_s: float = 60.0) -> None:
+    def stop(self, *, within_s: float = 120.0) -> None:
         """Decide no more, and deliver every outcome that is left."""
         self._deciding.clear()
         deadline = time.monotonic() + within_s
@@ -259,7 +259,7 @@ class Load:
             now = time.monotonic()
             hurry = not self._deciding.is_set()
             batch: list[_Message] = []
-            most = draw.choice((1, 1, _MOST_IN_BATCH))
+            most = _MOST_IN_HURRY if hurry else draw.choice((1, 1, _MOST_IN_BATCH))
             while (
                 self._line
                 and len(batch) < most

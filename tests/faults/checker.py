@@ -99,7 +99,10 @@ def _lost_outcomes(connection: psycopg.Connection, told: Acknowledged) -> list[s
         stored[tuple(key)].append(value)
     lost = [str(key) for key in told.outcomes if key not in stored]
     wrong = [
-        str(key) for key, values in stored.items() for value in values if told.sent[key] != value
+        str(key)
+        for key, values in stored.items()
+        for value in values
+        if told.sent.get(key) != value
     ]
     twice = [str(key) for key, values in stored.items() if len(values) > 1]
     new_twice = [str(key) for key, count in told.first_time.items() if count > 1]

@@ -93,6 +93,15 @@ class Supervised(Deployment):
         else:
             trouble(self.database_url, fault)
 
+    def calm(self) -> None:
+        """The same, with every process back."""
+        for stack in self._stacks.values():
+            for name in ("router", "learner"):
+                eventually(
+                    lambda stack=stack, name=name: _running(stack, name), bool, within_s=PATIENCE_S
+                )
+        super().calm()
+
     def _kill_child(self, kind: str, load: Load) -> None:
         which, _, name = kind.rpartition(" ")
         stack = self._stacks[which]

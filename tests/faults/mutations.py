@@ -35,8 +35,8 @@ class Mutation:
     """
     A safeguard that is taken away.
 
-    tests      that should notice
-    is_harmless   another safeguard stands behind it: they must stay green
+    tests        that should notice
+    is_harmless  another safeguard stands behind it: they must stay green
     """
 
     name: str
@@ -143,8 +143,8 @@ def tried(mutation: Mutation) -> tuple[list[str], int]:
             timeout=TIMEOUT_S,
         )
     # Tests that could not be collected would be no proof: only failures count.
-    red = re.findall(r"^FAILED (\S+)", ended.stdout, flags=re.MULTILINE)
-    return red, ended.returncode
+    failed = re.findall(r"^FAILED ([^\s\[]+)", ended.stdout, flags=re.MULTILINE)
+    return list(dict.fromkeys(failed)), ended.returncode
 
 
 def apply(folder: Path, change: Change) -> None:

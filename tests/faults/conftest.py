@@ -54,7 +54,15 @@ def form(request: pytest.FixtureRequest) -> Form:
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Tally:
     """What the test comes to; told at the end of the run."""
-    made = Tally(request.node.name)
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+
+    def tell(line: str) -> None:
+        if capture is not None and terminal is not None:  # neither is there in a worker of xdist
+            with capture.global_and_fixture_disabled():
+                terminal.write_line(line)
+
+    made = Tally(request.node.name, tell=tell)
     request.config.stash[TALLIES].append(made)
     return made
 
@@ -65,7 +73,7 @@ def pytest_terminal_summary(
     for tally in config.stash[TALLIES]:
         terminalreporter.section(tally.name)
         for field in fields(tally):
-            if field.name not in ("name", "findings"):
+            if field.name not in ("name", "findings", "tell"):
                 value = getattr(tally, field.name)
                 shown = f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
                 terminalreporter.write_line(f"{field.name.replace('_', ' '):>18}  {shown}")

@@ -1,8 +1,7 @@
 """The two forms of the suite, the short one of every test run and the long one, and their run."""
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -63,7 +62,11 @@ LONG = Form(
 
 @dataclass
 class Tally:
-    """What a run came to, for the table at its end."""
+    """
+    What a run came to, for the table at its end.
+
+    tell   takes a line about each round, as it ends
+    """
 
     name: str = ""
     kills: int = 0
@@ -77,6 +80,7 @@ class Tally:
     rounding: float = 0.0
     took_s: float = 0.0
     findings: list[str] = field(default_factory=list)
+    tell: Callable[[str], None] = print
 
     @property
     def summary(self) -> str:
@@ -130,7 +134,7 @@ def run(service: Service, plan: Plan, tally: Tally) -> None:
                 break
             _run_round(service, plan, seed, told, tally)
             if len(plan.seeds) > 1:
-                print(f"seed {seed}: {tally.summary}", file=sys.__stderr__, flush=True)
+                tally.tell(f"seed {seed}: {tally.summary}")
     finally:
         tally.ask(told)
         tally.took_s = time.monotonic() - began

@@ -14,10 +14,10 @@ export PYTHONDONTWRITEBYTECODE := 1
 export BUF_CACHE_DIR := $(abspath .cache/buf)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check proto bench learning serve clean lock unit
+.PHONY: help setup demo test check proto bench learning faults mutations serve clean lock unit
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make .venv and install the locked dependencies into it
 
@@ -58,6 +58,12 @@ bench: $(STAMP) ## time the kernels and the wire
 
 learning: $(STAMP) ## every claim about learning beside its bound, on recorded outcomes; writes docs/learning.md
 	$(BIN)/python -m benchmarks.learning --write
+
+faults: $(STAMP) ## kill and cut off everything under load for half an hour, then check every promise
+	$(BIN)/python -m pytest tests/faults --long-faults
+
+mutations: $(STAMP) ## take each safeguard away in a copy and see that a test turns red
+	$(BIN)/python -m tests.faults.mutations
 
 serve: $(STAMP) ## embedded Postgres, router and learner, until interrupted
 	$(BIN)/bandit-router up

@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "debug, info, warning or error"
     )
+    retention_days: int | None = _setting(
+        None,
+        "from 7 to 36500 days that decisions and outcomes are kept; absent: for ever",
+        ge=7,
+        le=36_500,
+    )
     grace_s: float = _setting(5.0, "from 0 to 600 seconds", ge=0, le=600, allow_inf_nan=False)
 
     @field_validator("database_url")

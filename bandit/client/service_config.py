@@ -53,6 +53,9 @@ def channel_options() -> list[tuple[str, str | int]]:
         ("grpc.service_config", service_config()),
         ("grpc.enable_retries", 1),
         ("grpc.max_receive_message_length", 4 * LONGEST_MESSAGE_BYTES),
+        # A router that was started again is found again at once, not after gRPC's two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
         # A connection that died silently (a load balancer, a sleeping laptop) is noticed.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),

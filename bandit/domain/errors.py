@@ -5,7 +5,9 @@ A few kinds; beneath them one class per event, which keeps the values involved a
 message.  `reason` is what a program may match on; it never changes once released.
 """
 
+import math
 from collections.abc import Mapping
+from datetime import timedelta
 
 
 class BanditError(Exception):
@@ -40,6 +42,20 @@ class UnknownArmNamed(InvalidInput):
     def __init__(self, field: str, name: str) -> None:
         super().__init__(field, f"the policy has no arm {name!r}")
         self.name = name
+
+
+class RetentionTooShort(InvalidInput):
+    """Outcomes of a policy may still count when their decisions would no longer be kept."""
+
+    def __init__(self, policy: str, *, retention: timedelta, least: timedelta) -> None:
+        days = math.ceil(least / timedelta(days=1))
+        super().__init__(
+            "retention_days",
+            f"must be at least {days} (the longest reward window of policy {policy!r} and 7 days),"
+            f" not {retention / timedelta(days=1):g}; nothing is dropped",
+        )
+        self.policy = policy
+        self.least = least
 
 
 class NotFound(BanditError):

@@ -67,11 +67,13 @@ class _Reading:
     """
     What the log says of the keys in line.
 
+    stored   the sums of all cells of these keys
     changes  what differs between it and the sums; the same order whatever the arrival
     misfits  what cannot be learned
     early    of arms that the policy held here does not know yet
     """
 
+    stored: Mapping[Cell, StoredSums]
     changes: list[_Change]
     misfits: list[Misfit]
     early: set[Key]
@@ -112,9 +114,8 @@ def _fold(
     changes = reading.changes
     misfits = [*(item.misfit for item in due if item.misfit is not None), *reading.misfits]
     cells = {change.cell for change in changes}
-    stored = fold.sums(schema.id, cells)
     monitors = fold.monitors(cells)
-    successors, faults = _successors(policy, schema, changes, stored, monitors, now)
+    successors, faults = _successors(policy, schema, changes, reading.stored, monitors, now)
 
     kept = [change for change in changes if change.cell not in faults]
     corrupt = {change.key for change in changes if change.cell in faults}
@@ -160,12 +161,20 @@ def _read(
 ) -> _Reading:
     """What differs between the log and the sums, and what of the log cannot be learned."""
     decisions = fold.decisions({decision_id for decision_id, _ in keys})
+    cells = {
+        (decision.arm_id, head)
+        for decision_id, head in keys
+        if isinstance(decision := decisions.get(decision_id), Decision)
+    }
+    # The sums are read before what is in them: whoever writes both meanwhile was first, and the
+    # versions show it, even if the policy's lock did not hold.
+    stored = fold.sums(schema.id, cells)
     exclusions = fold.exclusions()
     outcomes = fold.outcomes(keys)
     contributions = fold.contributions(keys)
     judge = Judge(policy, schema)
     faults = {id_: _fault_of(decision, judge) for id_, decision in decisions.items()}
-    reading = _Reading([], [], set())
+    reading = _Reading(stored, [], [], set())
     for key in sorted(keys):
         decision_id, objective = key
         decision = decisions.get(decision_id)

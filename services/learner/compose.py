@@ -1,11 +1,13 @@
 """Where the parts of the learner's process meet."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
+
+from sqlalchemy import Engine
 
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.exploring import graduate
@@ -16,8 +18,20 @@ from bandit.store.postgres.learning import PostgresLearning
 from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.partitions import keep_partitions
 from bandit.store.postgres.posteriors import PostgresPosteriors
+from bandit.store.postgres.retention import drop_before
 from services.learner.loop import Learner
+from services.learner.retention import Retention
 from services.settings import Settings
+
+
+def _dropping(
+    settings: Settings, catalog: PostgresCatalog, engine: Engine
+) -> Callable[[datetime], None]:
+    """What a learner does about days that are old enough to go; nothing, unless it was told to."""
+    if settings.retention_days is None:
+        return lambda _: None
+    retention = timedelta(days=settings.retention_days)
+    return Retention(retention, catalog, drop_before=partial(drop_before, engine)).apply
 
 
 def now() -> datetime:
@@ -38,6 +52,7 @@ def composed(settings: Settings) -> Iterator[Learner]:
             PostgresLearning(engine),
             catalog,
             make_partitions=partial(keep_partitions, engine),
+            drop_old=_dropping(settings, catalog, engine),
             graduate=lambda policy, at: graduate(
                 policy, keeper, ledger, posteriors, now=at, who="learner"
             ),

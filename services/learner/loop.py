@@ -40,6 +40,7 @@ class Learner:
         catalog: Catalog,
         *,
         make_partitions: Callable[[datetime], int],
+        drop_old: Callable[[datetime], None] = lambda _: None,
         graduate: Callable[[Policy, datetime], Sequence[Arm]],
         keep_snapshot: Callable[[Policy, datetime], int | None],
         clock: Callable[[], datetime],
@@ -48,6 +49,7 @@ class Learner:
         self._store = store
         self._catalog = catalog
         self._make_partitions = make_partitions
+        self._drop_old = drop_old
         self._graduate = graduate
         self._graduated_at: datetime | None = None
         self._graduation_outage = Outage(_log, "letting new arms stand on their record")
@@ -96,6 +98,7 @@ class Learner:
         now = self._clock()
         if self._partitions_at is None or now - self._partitions_at >= PARTITIONS_EVERY:
             self._make_partitions(now)
+            self._drop_old(now)
             self._partitions_at = now
 
     def _let_graduate(self) -> None:

@@ -65,7 +65,7 @@ class Served:
 class SilentOutcomes:
     """Implements `OutcomeLog`: it never answers."""
 
-    async def append(self, policy_id, rows, *, dry_run=False):
+    async def append(self, policy_id, rows, *, held_until=None, dry_run=False):
         await asyncio.Event().wait()
 
 

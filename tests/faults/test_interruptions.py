@@ -1,0 +1,16 @@
+"""A network that comes and goes between the service and Postgres: nobody dies of it."""
+
+from bandit.store.postgres.embedded import EmbeddedPostgres
+from tests.faults.deployment import Connected
+from tests.faults.form import Form, Tally, run
+from tests.faults.proxy import Proxy
+
+
+def test_a_database_that_is_cut_off_is_waited_for_and_nothing_is_lost(
+    form: Form, tally: Tally, postgres: EmbeddedPostgres, proxy: Proxy
+) -> None:
+    with Connected.start(postgres.url, proxy=proxy) as service:
+        run(service, form.cuts, tally)
+
+        assert service.dead() == []
+    assert tally.findings == []

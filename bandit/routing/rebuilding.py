@@ -319,8 +319,10 @@ def _left_out(
 
 def _by_name(policy: Policy, lost: Mapping[Cell, int]) -> dict[str, int]:
     return {
-        f"{policy.arm(arm_id).name}/{head.label}": count
-        for (arm_id, head), count in sorted(lost.items())
+        f"{arm.name}/{head.label}": lost[arm.id, head]
+        for arm in policy.arms
+        for head in HEADS
+        if (arm.id, head) in lost
     }
 
 

@@ -67,11 +67,11 @@ class Outage:
             self._told = kind
             self._log.error(f"{self._what} fails", error=str(error), exc_info=with_stack and error)
 
-    def ended(self) -> None:
-        """All is well (again)."""
+    def ended(self, **facts: object) -> None:
+        """All is well (again); `facts` tell what came of it."""
         if self._told:
             self._told = ""
-            self._log.info(f"{self._what} works again")
+            self._log.info(f"{self._what} works again", **facts)
 
 
 def _named(process: str) -> Processor:

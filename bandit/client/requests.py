@@ -21,6 +21,7 @@ from bandit.domain.policy import (
     Detector,
     DriftSettings,
     PolicySettings,
+    WhenOffline,
 )
 from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.price import Price
@@ -43,6 +44,10 @@ DETECTORS: dict[Detector, catalog_pb2.DriftDetector.ValueType] = {
     Detector.PAGE_HINKLEY: catalog_pb2.DRIFT_DETECTOR_PAGE_HINKLEY,
     Detector.ADWIN: catalog_pb2.DRIFT_DETECTOR_ADWIN,
     Detector.OFF: catalog_pb2.DRIFT_DETECTOR_OFF,
+}
+WHEN_OFFLINE: dict[WhenOffline, catalog_pb2.WhenOffline.ValueType] = {
+    WhenOffline.SERVE: catalog_pb2.WHEN_OFFLINE_SERVE,
+    WhenOffline.REFUSE: catalog_pb2.WHEN_OFFLINE_REFUSE,
 }
 COST_FORMS: dict[CostForm, catalog_pb2.CostForm.ValueType] = {
     CostForm.LOG: catalog_pb2.COST_FORM_LOG,
@@ -276,6 +281,7 @@ def settings_message(settings: PolicySettings) -> catalog_pb2.PolicySettings:
             )
             for objective, window in settings.reward_windows.items()
         ],
+        when_offline=WHEN_OFFLINE[settings.when_offline],
     )
 
 

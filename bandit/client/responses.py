@@ -39,6 +39,7 @@ from bandit.domain.policy import (
     NamedFeature,
     PolicySettings,
     Range,
+    WhenOffline,
 )
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
@@ -48,6 +49,7 @@ from bandit.wire import catalog_pb2, feedback_pb2, learning_pb2, router_pb2
 _ALGORITHMS = {number: algorithm for algorithm, number in requests.ALGORITHMS.items()}
 _OBJECTIVES = {number: objective for objective, number in requests.OBJECTIVES.items()}
 _DETECTORS = {number: detector for detector, number in requests.DETECTORS.items()}
+_WHEN_OFFLINE = {number: what for what, number in requests.WHEN_OFFLINE.items()}
 _COST_FORMS = {number: form for form, number in requests.COST_FORMS.items()}
 _STATUSES = {number: status for status, number in requests.STATUSES.items()}
 _DISPOSITIONS = {
@@ -287,6 +289,7 @@ def _settings(message: catalog_pb2.PolicySettings) -> PolicySettings:
         if message.HasField("explore_quota")
         else default.explore_quota,
         reward_windows=_reward_windows(message.reward_windows),
+        when_offline=_WHEN_OFFLINE.get(message.when_offline, WhenOffline.SERVE),
     )
 
 

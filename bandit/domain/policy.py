@@ -56,6 +56,13 @@ class Detector(StrEnum):
     OFF = "off"
 
 
+class WhenOffline(StrEnum):
+    """What callers get while it cannot be confirmed that a decision is stored."""
+
+    SERVE = "serve"  # the decision, said not to be durable; it is stored later
+    REFUSE = "refuse"  # `Unavailable`
+
+
 class ContextSource(StrEnum):
     """What the context is computed from, besides the named features."""
 
@@ -150,6 +157,7 @@ class PolicySettings:
     explore_quota        decisions for which an arm added later is tried before it stands on its
                          record; 0 to 10,000
     reward_windows       how long outcomes are waited for, per objective; absent: for ever
+    when_offline         what callers get while decisions cannot be stored
     """
 
     algorithm: Algorithm = Algorithm.THOMPSON
@@ -170,6 +178,7 @@ class PolicySettings:
     rules: tuple[LabelRule, ...] = ()
     explore_quota: int = 20
     reward_windows: Mapping[Objective, RewardWindow] = field(default_factory=lambda: NO_WINDOWS)
+    when_offline: WhenOffline = WhenOffline.SERVE
 
     def __post_init__(self) -> None:
         for name in ("temperature", "alpha"):

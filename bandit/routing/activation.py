@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from bandit.domain.decision import Decision, DecisionId
-from bandit.domain.errors import BanditError
-from bandit.routing.feedback import Policies, decision_among
-from bandit.routing.ports import ActivationLog, DecisionLog
+from bandit.domain.errors import BanditError, Unavailable
+from bandit.routing.feedback import RETRY_WAITING_S, Policies, decision_among
+from bandit.routing.ports import ActivationLog, DecisionBacklog
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Activation:
     def __init__(
         self,
         policies: Policies,
-        decisions: DecisionLog,
+        decisions: DecisionBacklog,
         activations: ActivationLog,
         *,
         clock: Callable[[], datetime],
@@ -50,5 +50,7 @@ class Activation:
 
     async def _found(self, wanted: Wanted) -> Decision:
         policy = self._policies.policy(wanted.policy)
+        if self._decisions.waiting(policy.id, {wanted.decision_id}):
+            raise Unavailable("the decision is not stored yet", retry_after_s=RETRY_WAITING_S)
         found = await self._decisions.find(policy.id, {wanted.decision_id})
         return decision_among(found, wanted.decision_id, now=self._clock())

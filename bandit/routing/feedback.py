@@ -1,17 +1,26 @@
 """The use case of a caller who reports what came back."""
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from bandit.domain.decision import Decision, DecisionId, made_at
-from bandit.domain.errors import BanditError, UnknownArm, UnknownDecision
+from bandit.domain.errors import (
+    BanditError,
+    Unavailable,
+    Unconfirmed,
+    UnknownArm,
+    UnknownDecision,
+)
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.outcome import Disposition, OutcomeRow, Receipt, Report
 from bandit.domain.policy import Policy, PolicyId
-from bandit.routing.ports import DecisionLog, Key, OutcomeLog
+from bandit.routing.ports import DecisionBacklog, Key, OutcomeLog
 
 FRESH = timedelta(seconds=60)
+PATIENCE_S = 2.0
+RETRY_WAITING_S = 0.5  # after which a decision that waits may be stored
 _SUPERSEDED, _LATE = "superseded", "late"
 _Numbered = tuple[DecisionId, Objective, str, int]  # what the log keeps one row of
 
@@ -54,20 +63,27 @@ def values_of(report: Report, decision: Decision) -> dict[Objective, float]:
 
 
 class Feedback:
-    """Takes outcomes in; acknowledges only what is committed."""
+    """
+    Takes outcomes in; acknowledges only what is committed.
+
+    patience_s  how long the outcomes of one policy may take: what is not confirmed then is refused,
+                and may be stored all the same
+    """
 
     def __init__(
         self,
         policies: Policies,
-        decisions: DecisionLog,
+        decisions: DecisionBacklog,
         outcomes: OutcomeLog,
         *,
         clock: Callable[[], datetime],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._policies = policies
         self._decisions = decisions
         self._outcomes = outcomes
         self._clock = clock
+        self._patience_s = patience_s
 
     async def report(self, reports: Sequence[Report]) -> list[list[Receipt] | BanditError]:
         """What became of each report's heads, in order; one that fails harms no other."""
@@ -77,7 +93,12 @@ class Feedback:
             groups.setdefault((report.policy, report.dry_run), []).append(position)
         for (name, dry_run), positions in groups.items():
             group = [reports[position] for position in positions]
-            answers = await self._report_to(name, group, dry_run=dry_run)
+            answers: Sequence[list[Receipt] | BanditError]
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    answers = await self._report_to(name, group, dry_run=dry_run)
+            except TimeoutError:
+                answers = [Unconfirmed("it is not confirmed that outcomes are stored")] * len(group)
             for position, answer in zip(positions, answers, strict=True):
                 results[position] = answer
         return results
@@ -89,7 +110,11 @@ class Feedback:
             policy = self._policies.policy(name)
         except BanditError as error:
             return [error for _ in reports]
-        found = await self._decisions.find(policy.id, {report.decision_id for report in reports})
+        ids = {report.decision_id for report in reports}
+        # In this order: what leaves the backlog in between is found in the log.
+        waiting = self._decisions.waiting(policy.id, ids)
+        stored = ids - waiting.keys()
+        found = await self._decisions.find(policy.id, stored) if stored else {}
         now = self._clock()
         answers: list[list[Receipt] | BanditError] = []
         rows: list[OutcomeRow] = []
@@ -98,6 +123,11 @@ class Feedback:
         ] = []  # which report it is of, whether it is late
         held_until: dict[Key, datetime] = {}
         for position, report in enumerate(reports):
+            if report.decision_id in waiting:
+                answers.append(
+                    Unavailable("the decision is not stored yet", retry_after_s=RETRY_WAITING_S)
+                )
+                continue
             try:
                 receipts, values = _sorted_out(report, policy, found, now)
             except BanditError as error:

@@ -62,6 +62,21 @@ class ActivationLog(Protocol):
         ...
 
 
+class DecisionBacklog(DecisionLog, Protocol):
+    """A log that answers, with `durable` False, before a decision is stored if that takes long."""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nothing can be confirmed just now, so that `record` answers without waiting."""
+        ...
+
+    def waiting(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        """The decisions among `ids` of which it is not known yet whether they are stored."""
+        ...
+
+
 class OutcomeLog(Protocol):
     """The append-only outcomes."""
 

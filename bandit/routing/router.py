@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from bandit.domain.decision import DecisionId, Recorded, day_of
+from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
 from bandit.domain.errors import (
     BanditError,
     BudgetExhausted,
@@ -20,8 +20,9 @@ from bandit.domain.errors import (
     InvalidInput,
     NoEligibleArm,
     Unavailable,
+    Unconfirmed,
 )
-from bandit.domain.policy import Policy, PolicyId
+from bandit.domain.policy import Policy, PolicyId, WhenOffline
 from bandit.domain.query import Query
 from bandit.features.encoder import Encoder
 from bandit.features.schema import contexts_of
@@ -30,8 +31,10 @@ from bandit.policies.spending import Terms
 from bandit.routing.budgets import Budgets
 from bandit.routing.deciding import Decided, decide_scored, scores_of, validate
 from bandit.routing.ledger import Ledger, Wish
-from bandit.routing.ports import DecisionLog
+from bandit.routing.ports import DecisionBacklog
 from bandit.routing.snapshot import Snapshot
+
+PATIENCE_S = 0.2  # for what the database may add to a choice: a lease, an answer given before
 
 
 class Snapshots(Protocol):
@@ -66,18 +69,23 @@ class _Scored:
 
 
 class Router:
-    """Chooses arms and records the choices."""
+    """
+    Chooses arms and records the choices.
+
+    patience_s  how long a call waits for leases, and for answers given before
+    """
 
     def __init__(
         self,
         snapshots: Snapshots,
-        log: DecisionLog,
+        log: DecisionBacklog,
         encoder: Encoder,
         ledger: Ledger,
         *,
         budgets: Budgets,
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._snapshots = snapshots
         self._log = log
@@ -88,14 +96,19 @@ class Router:
         self._exchanges: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
         self._clock = clock
         self._new_id = new_id
+        self._patience_s = patience_s
 
     async def select(self, queries: Sequence[Query]) -> list[Answer | BanditError]:
         """Decide and record each query, in order; one that fails harms no other."""
         answers: list[Answer | BanditError] = []
+        every = self._scored(queries)
+        lease_until = asyncio.get_running_loop().time() + self._patience_s
         try:
-            for scored in self._scored(queries):
+            for scored in every:
                 answers.append(
-                    scored if isinstance(scored, BanditError) else await self._chosen(scored)
+                    scored
+                    if isinstance(scored, BanditError)
+                    else await self._chosen(scored, lease_until=lease_until)
                 )
         except BaseException:  # cancelled while waiting for a lease, too
             self._unbook(answers)
@@ -114,6 +127,8 @@ class Router:
                 if held.replayed:
                     self._budgets.unbook(entry.policy, entry.recorded.decision)
                 answers[position] = _checked(Answer(held, entry.policy), query)
+                if _is_refused(answers[position]):
+                    answers[position] = _unconfirmed()
             elif isinstance(held, BanditError):
                 if not isinstance(held, Unavailable):  # after which it may be stored, or not
                     self._budgets.unbook(entry.policy, entry.recorded.decision)
@@ -137,16 +152,26 @@ class Router:
             if isinstance(entry, Answer):
                 self._budgets.unbook(entry.policy, entry.recorded.decision)
 
-    async def _chosen(self, scored: _Scored) -> Answer | BanditError:
-        """The decision on one query, booked; once more if a lease can bring what it lacked."""
+    async def _chosen(self, scored: _Scored, *, lease_until: float) -> Answer | BanditError:
+        """
+        The decision on one query, booked; once more if a lease can bring what it lacked.
+
+        lease_until  time of the event loop, from which on nothing more is waited for
+        """
+        is_away = self._log.is_away
+        if is_away and scored.snapshot.policy.settings.when_offline is WhenOffline.REFUSE:
+            return Unavailable("decisions cannot be stored")
         try:
             try:
                 decided = self._decided(scored)
                 lacking_usd = decided.lacking_usd
             except BudgetExhausted as error:
                 lacking_usd = error.lacking_usd
+            if lacking_usd > 0 and not is_away:
+                with suppress(TimeoutError):  # then decided from what is in hand
+                    async with asyncio.timeout_at(lease_until):
+                        await self._lease(scored.snapshot, lacking_usd)
             if lacking_usd > 0:
-                await self._lease(scored.snapshot, lacking_usd)
                 decided = self._decided(scored)
         except BanditError as error:
             return error
@@ -232,14 +257,39 @@ class Router:
         for name, positions in failed.items():
             policy = self._snapshots.get(name).policy
             ids = {DecisionId(i) for p in positions if (i := queries[p].decision_id) is not None}
-            try:
-                stored = await self._log.find(policy.id, ids)
-            except Unavailable:
-                continue
+            waiting = self._log.waiting(policy.id, ids)
+            stored = await self._found(policy.id, ids - waiting.keys())
             for position in positions:
-                decision = stored.get(DecisionId(_id_of(queries[position])))
+                id_ = DecisionId(_id_of(queries[position]))
+                decision = stored.get(id_) or waiting.get(id_)
                 if decision and decision.fingerprint == queries[position].fingerprint:
-                    answers[position] = Answer(Recorded(decision, replayed=True), policy)
+                    recorded = Recorded(decision, replayed=True, durable=id_ in stored)
+                    answer = Answer(recorded, policy)
+                    answers[position] = _unconfirmed() if _is_refused(answer) else answer
+
+    async def _found(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        """The stored decisions among `ids`, as far as that can be told soon."""
+        if not ids or self._log.is_away:
+            return {}
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(self._patience_s):
+                return await self._log.find(policy_id, ids)
+        return {}
+
+
+def _is_refused(answer: Answer | BanditError) -> bool:
+    """Whether the policy would rather give no answer than this one."""
+    return (
+        isinstance(answer, Answer)
+        and not answer.recorded.durable
+        and answer.policy.settings.when_offline is WhenOffline.REFUSE
+    )
+
+
+def _unconfirmed() -> Unconfirmed:
+    return Unconfirmed("it is not confirmed that the decision is stored")
 
 
 def _id_of(query: Query) -> UUID:

@@ -84,7 +84,7 @@ class _PolicyState:
 
 class MemoryStore:
     """
-    Implements `DecisionLog`, `ActivationLog`, `OutcomeLog`, `Catalog`, `PosteriorReader`,
+    Implements `DecisionBacklog`, `ActivationLog`, `OutcomeLog`, `Catalog`, `PosteriorReader`,
     `Ledger`, `LedgerReader` and `LearningStore`.
 
     The asynchronous methods never wait; `record_now` and `append_now` are the same without the
@@ -130,7 +130,14 @@ class MemoryStore:
                 for policy_id, state in self._states.items()
             }
 
-    # DecisionLog
+    # DecisionBacklog, in which nothing ever waits
+
+    is_away = False
+
+    def waiting(
+        self, policy_id: PolicyId, ids: Collection[DecisionId]
+    ) -> dict[DecisionId, Decision]:
+        return {}
 
     async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
         return self.record_now(decisions)

@@ -184,6 +184,38 @@ DRIFT_DETECTOR_OFF: DriftDetector.ValueType  # 4
 """Nothing: outcomes count the same however much an arm changes."""
 Global___DriftDetector: _TypeAlias = DriftDetector  # noqa: Y015
 
+class _WhenOffline:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WhenOfflineEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WhenOffline.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WHEN_OFFLINE_UNSPECIFIED: _WhenOffline.ValueType  # 0
+    """The default."""
+    WHEN_OFFLINE_SERVE: _WhenOffline.ValueType  # 1
+    """The decision with durable = false: it is stored as soon as that is possible, unless the router
+    ends before or has to make room for later ones.
+    """
+    WHEN_OFFLINE_REFUSE: _WhenOffline.ValueType  # 2
+    """UNAVAILABLE with RetryInfo. The decision may still be stored; a retry with its decision_id then
+    finds it.
+    """
+
+class WhenOffline(_WhenOffline, metaclass=_WhenOfflineEnumTypeWrapper):
+    """What callers of Select get while the database is slow or away."""
+
+WHEN_OFFLINE_UNSPECIFIED: WhenOffline.ValueType  # 0
+"""The default."""
+WHEN_OFFLINE_SERVE: WhenOffline.ValueType  # 1
+"""The decision with durable = false: it is stored as soon as that is possible, unless the router
+ends before or has to make room for later ones.
+"""
+WHEN_OFFLINE_REFUSE: WhenOffline.ValueType  # 2
+"""UNAVAILABLE with RetryInfo. The decision may still be stored; a retry with its decision_id then
+finds it.
+"""
+Global___WhenOffline: _TypeAlias = WhenOffline  # noqa: Y015
+
 @_typing.final
 class Preference(_message.Message):
     """How much each objective matters, each weight finite and >= 0, at least one > 0. The weights are
@@ -741,6 +773,7 @@ class PolicySettings(_message.Message):
     DRIFT_FIELD_NUMBER: _builtins.int
     EXPLORE_QUOTA_FIELD_NUMBER: _builtins.int
     REWARD_WINDOWS_FIELD_NUMBER: _builtins.int
+    WHEN_OFFLINE_FIELD_NUMBER: _builtins.int
     algorithm: Global___Algorithm.ValueType
     """Default: Thompson sampling."""
     temperature: _builtins.float
@@ -759,6 +792,8 @@ class PolicySettings(_message.Message):
     """Decisions for which an arm that was added later is tried, in status explore, before it becomes
     active and stands on its record; 0 to 10,000. Default 20.
     """
+    when_offline: Global___WhenOffline.ValueType
+    """What callers of Select get while it cannot be confirmed that decisions are stored. Default: serve."""
     @_builtins.property
     def context(self) -> Global___ContextSettings:
         """Fixed. Default: text, no named features."""
@@ -830,10 +865,11 @@ class PolicySettings(_message.Message):
         drift: Global___DriftSettings | None = ...,
         explore_quota: _builtins.int | None = ...,
         reward_windows: _abc.Iterable[Global___RewardWindow] | None = ...,
+        when_offline: Global___WhenOffline.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "alpha", b"alpha", "context", b"context", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "quality_prior_mean", b"quality_prior_mean", "temperature", b"temperature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "algorithm", b"algorithm", "alpha", b"alpha", "context", b"context", "cost_form", b"cost_form", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "objectives", b"objectives", "profiles", b"profiles", "quality_prior_mean", b"quality_prior_mean", "reward_windows", b"reward_windows", "rules", b"rules", "temperature", b"temperature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_alpha", b"_alpha", "_epsilon", b"_epsilon", "_explore_quota", b"_explore_quota", "_quality_prior_mean", b"_quality_prior_mean", "_temperature", b"_temperature", "algorithm", b"algorithm", "alpha", b"alpha", "context", b"context", "cost_form", b"cost_form", "cost_range_usd", b"cost_range_usd", "default_preference", b"default_preference", "drift", b"drift", "epsilon", b"epsilon", "explore_quota", b"explore_quota", "half_life_hours", b"half_life_hours", "latency_range_ms", b"latency_range_ms", "objectives", b"objectives", "profiles", b"profiles", "quality_prior_mean", b"quality_prior_mean", "reward_windows", b"reward_windows", "rules", b"rules", "temperature", b"temperature", "when_offline", b"when_offline"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__alpha: _TypeAlias = _typing.Literal["alpha"]  # noqa: Y015
     _WhichOneofArgType__alpha: _TypeAlias = _typing.Literal["_alpha", b"_alpha"]  # noqa: Y015

@@ -448,7 +448,9 @@ class SelectResponse(_message.Message):
     snapshot_version: _builtins.int
     """Version of the learned state that was used."""
     durable: _builtins.bool
-    """Whether the decision is stored for certain. False: unknown, or a preview."""
+    """Whether the decision is stored for certain. False: unknown, since the database is slow or away
+    (see PolicySettings.when_offline), or a preview.
+    """
     replayed: _builtins.bool
     """Whether this decision id was answered before; this is then the stored answer."""
     @_builtins.property

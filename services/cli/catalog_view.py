@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bandit.domain.objective import Objective
-from bandit.domain.policy import ContextSettings, ContextSource
+from bandit.domain.policy import ContextSettings, ContextSource, WhenOffline
 from bandit.domain.preference import Tradeoff, WillingnessToPay
 from bandit.domain.reward_window import RewardWindow
 from services.cli.budget_view import described_budget
@@ -32,6 +32,9 @@ def show_policy(policy: "Policy", *, as_json: bool) -> None:
         "drift": ", ".join(f"{o.label} {settings.drift.of(o).value}" for o in settings.objectives),
         "trials": f"{settings.explore_quota} for an arm added later",
         "windows": described_windows(settings.reward_windows),
+        "offline": "decisions are served, as not durable"
+        if settings.when_offline is WhenOffline.SERVE
+        else "decisions are refused",
         "budget": "none" if policy.budget is None else described_budget(policy.budget),
         "version": f"{policy.policy_version}, learned {policy.learned_version}",
     }

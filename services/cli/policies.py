@@ -13,6 +13,7 @@ from bandit.domain.policy import (
     CostForm,
     DriftSettings,
     PolicySettings,
+    WhenOffline,
 )
 from services.cli import parsing
 from services.cli.budget_view import show_spending, spends
@@ -101,6 +102,13 @@ RewardWindows = Annotated[
         "nothing does. OBJECTIVE= takes it away. Repeat for more.",
     ),
 ]
+WhenOfflineOption = Annotated[
+    WhenOffline | None,
+    typer.Option(
+        "--when-offline",
+        help="While decisions cannot be stored: serve them as not durable, or refuse.",
+    ),
+]
 Rules = Annotated[
     list[str] | None,
     typer.Option(
@@ -161,6 +169,7 @@ def create(
     drift: Drift = None,
     explore_quota: ExploreQuota = None,
     reward_window: RewardWindows = None,
+    when_offline: WhenOfflineOption = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -195,6 +204,7 @@ def create(
         drift=drift and parsing.drift(drift, kept=DriftSettings()),
         explore_quota=explore_quota,
         reward_windows=parsing.reward_windows(reward_window or [], kept={}),
+        when_offline=when_offline,
     )
     arms = with_priors(
         [parsing.arm(text) for text in arm or []],
@@ -273,6 +283,7 @@ def update(
     drift: Drift = None,
     explore_quota: ExploreQuota = None,
     reward_window: RewardWindows = None,
+    when_offline: WhenOfflineOption = None,
     target: Target = DEFAULT_TARGET,
     as_json: Json = False,
 ) -> None:
@@ -287,6 +298,7 @@ def update(
     bandit-router policy update chat --profile thrifty=quality=0.4,cost=0.6 --profile premium=
     bandit-router policy update chat --rule pii=yes:small,large --rule region=eu:small
     bandit-router policy update chat --reward-window quality=48,0.5 --reward-window latency=1
+    bandit-router policy update chat --when-offline refuse
     """
     given = {
         "algorithm": algorithm,
@@ -299,6 +311,7 @@ def update(
         "latency_range_ms": latency_range and parsing.range_of("--latency-range", latency_range),
         "cost_form": cost_form,
         "explore_quota": explore_quota,
+        "when_offline": when_offline,
     }
     if not (profile or rule or drift or reward_window) and all(
         value is None for value in given.values()

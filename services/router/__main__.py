@@ -33,7 +33,8 @@ def _serve(supervisor: Parent | None) -> int:
     settings = Settings.load(**(supervisor.orders() if supervisor is not None else {}))
     configure(settings, process="router")
     try:
-        asyncio.run(serve(settings, tell_ready=tell_ready))
+        # `asyncio.run` would wait for threads, and they may wait for a database that is silent.
+        asyncio.new_event_loop().run_until_complete(serve(settings, tell_ready=tell_ready))
     except CannotListen as error:
         print(error, file=sys.stderr)
         return 1

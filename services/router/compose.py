@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bandit.domain.errors import Unavailable
 from bandit.features.encoder import Encoder, WordLlamaEncoder
 from bandit.routing.activation import Activation
+from bandit.routing.backlog import Backlog
 from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
@@ -39,12 +40,15 @@ from services.router.freshness import (
     FreshLearning,
     FreshRouter,
 )
+from services.router.outages import BacklogWitness, tell_loss
 from services.router.snapshots import ServedSnapshots
 from services.router.uuid7 import RANDOM_BYTES, uuid7
 from services.settings import Settings
 
 _PARTITIONS_EVERY_S = 3600.0
 _PARTITIONS_RETRY_S = 5.0
+_FAREWELL_S = 0.5  # for what is put back at the end of the process
+_MIB = 1024 * 1024
 
 _log = logger(__name__)
 
@@ -64,6 +68,7 @@ class Parts:
     learning: FreshLearning
     snapshots: ServedSnapshots
     encoder: "LoadedLater"
+    backlog: Backlog
     is_migrated: Callable[[], bool]
 
 
@@ -108,6 +113,14 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         closing.push_async_callback(outcomes.close)
         activations = PostgresActivationLog(url)
         closing.push_async_callback(activations.close)
+        backlog = Backlog(
+            decisions,
+            BacklogWitness(),
+            commit_wait_s=settings.commit_wait_ms / 1000,
+            most_decisions=settings.offline_buffer,
+            most_bytes=settings.offline_buffer_mib * _MIB,
+        )
+        closing.push_async_callback(_given_up, backlog)
         catalog, posteriors = PostgresCatalog(engine), PostgresPosteriors(engine)
         encoder = LoadedLater()
         snapshots = ServedSnapshots(
@@ -127,7 +140,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             router=FreshRouter(
                 Router(
                     snapshots,
-                    decisions,
+                    backlog,
                     encoder,
                     ledger,
                     budgets=budgets,
@@ -137,9 +150,9 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
                 snapshots,
             ),
             activation=FreshActivation(
-                Activation(snapshots, decisions, activations, clock=now), snapshots
+                Activation(snapshots, backlog, activations, clock=now), snapshots
             ),
-            feedback=FreshFeedback(Feedback(snapshots, decisions, outcomes, clock=now), snapshots),
+            feedback=FreshFeedback(Feedback(snapshots, backlog, outcomes, clock=now), snapshots),
             catalog=FreshCatalog(keeper, catalog, snapshots, clock=now),
             learning=FreshLearning(
                 catalog,
@@ -150,6 +163,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             ),
             snapshots=snapshots,
             encoder=encoder,
+            backlog=backlog,
             is_migrated=lambda: is_current(engine),
         )
 
@@ -178,8 +192,13 @@ async def _keep_days(make_partitions: Callable[[datetime], int]) -> None:
 async def _hand_back(budgets: Budgets, ledger: PostgresLedger) -> None:
     """What this process still holds of limits goes back to the others."""
     wishes = budgets.hand_back(now())
-    with suppress(Unavailable):  # then it stays taken, until its window ends
-        await ledger.exchange(wishes)
+    with suppress(Unavailable, TimeoutError):  # then it stays taken, until its window ends
+        async with asyncio.timeout(_FAREWELL_S):
+            await ledger.exchange(wishes)
+
+
+async def _given_up(backlog: Backlog) -> None:
+    tell_loss(await backlog.close())
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

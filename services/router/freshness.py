@@ -31,6 +31,8 @@ from services.router.state import State, state_of
 from services.router.translate_catalog import Described
 from services.router.translate_fields import moved
 
+PATIENCE_S = 0.2  # of a call that is to be answered soon, whatever the database does
+
 _MISSING = (UnknownPolicy, UnknownArm, UnknownArmNamed)  # as far as this process knows
 _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")
@@ -52,7 +54,7 @@ class FreshRouter:
         self, queries: Sequence[Query | BanditError]
     ) -> list[Answer | BanditError]:
         """Decide and record each query, in order; one that is refused already stays so."""
-        answers = await _each(queries, self._router.select, self._snapshots)
+        answers = await _each(queries, self._router.select, self._snapshots, patience_s=PATIENCE_S)
         return [
             await self._with_known_arms(_with_own_fault(query, answer))
             for query, answer in zip(queries, answers, strict=True)
@@ -67,7 +69,7 @@ class FreshRouter:
         """A stored answer may name an arm that is newer than the policy held here."""
         if isinstance(answer, BanditError) or _knows_arms(answer.policy, answer):
             return answer
-        await self._snapshots.refresh()
+        await _in_time(self._snapshots.refresh(), PATIENCE_S)
         policy = self._snapshots.policy(answer.policy.name)
         if not _knows_arms(policy, answer):
             return Unavailable("the arms of the stored answer cannot be read now")
@@ -204,8 +206,14 @@ async def _each(
     asked: Sequence[_Asked | BanditError],
     use_case: Callable[[Sequence[_Asked]], Awaitable[Sequence[_Answer | BanditError]]],
     snapshots: ServedSnapshots,
+    *,
+    patience_s: float | None = None,
 ) -> list[_Answer | BanditError]:
-    """The use case's answers, asked again where something is missing that may be there by now."""
+    """
+    The use case's answers, asked again where something is missing that may be there by now.
+
+    patience_s  how long a look may take; None: as long as the database lets it
+    """
     answers = await _where_open(asked, use_case)
     again = [
         position
@@ -215,13 +223,22 @@ async def _each(
     if not again:
         return answers
     second: Sequence[_Answer | BanditError]
-    if await snapshots.look_again():
+    if await _in_time(snapshots.look_again(), patience_s):
         second = await _where_open([asked[position] for position in again], use_case)
     else:
         second = [_cannot_look() for _ in again]
     for position, answer in zip(again, second, strict=True):
         answers[position] = answer
     return answers
+
+
+async def _in_time(look: Awaitable[bool], patience_s: float | None) -> bool:
+    """Whether a look succeeded in that time; it goes on for others who wait for it."""
+    try:
+        async with asyncio.timeout(patience_s):
+            return await look
+    except TimeoutError:
+        return False
 
 
 async def _where_open(

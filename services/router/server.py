@@ -37,6 +37,7 @@ SERVICES: Sequence[str] = tuple(
 )
 _READINESS_INTERVAL_S = 0.05
 _QUIET_S = 0.2  # for calls that were sent before the drain began and are still in the queues
+_LEAST_FLUSH_S = 0.5
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -87,7 +88,9 @@ async def serve(
         preparing.cancel()
         await asyncio.wait([preparing])
         await _set_all(readiness, _NOT_SERVING)
+        deadline = loop.time() + settings.grace_s
         await _drained(server, calls, settings.grace_s)
+        await parts.backlog.flush(within_s=max(_LEAST_FLUSH_S, deadline - loop.time()))
     _log.info("stopped")
 
 

@@ -23,6 +23,7 @@ from bandit.domain.policy import (
     Policy,
     PolicySettings,
     Range,
+    WhenOffline,
 )
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
@@ -57,6 +58,10 @@ _DETECTORS = {
     Detector.PAGE_HINKLEY: pb.DRIFT_DETECTOR_PAGE_HINKLEY,
     Detector.ADWIN: pb.DRIFT_DETECTOR_ADWIN,
     Detector.OFF: pb.DRIFT_DETECTOR_OFF,
+}
+_WHEN_OFFLINE = {
+    WhenOffline.SERVE: pb.WHEN_OFFLINE_SERVE,
+    WhenOffline.REFUSE: pb.WHEN_OFFLINE_REFUSE,
 }
 _COST_FORMS = {
     CostForm.LOG: pb.COST_FORM_LOG,
@@ -192,6 +197,9 @@ def settings(message: pb.PolicySettings) -> PolicySettings:
         given["algorithm"] = kind_of(_ALGORITHMS, message.algorithm, "settings.algorithm")
     if message.cost_form:
         given["cost_form"] = kind_of(_COST_FORMS, message.cost_form, "settings.cost_form")
+    if message.when_offline:
+        number = message.when_offline
+        given["when_offline"] = kind_of(_WHEN_OFFLINE, number, "settings.when_offline")
     if message.HasField("drift"):
         given["drift"] = _drift(message.drift)
     if message.HasField("half_life_hours"):
@@ -364,6 +372,7 @@ def _settings_message(described: Described) -> pb.PolicySettings:
         ],
         explore_quota=settings.explore_quota,
         reward_windows=reward_window_messages(settings),
+        when_offline=_WHEN_OFFLINE[settings.when_offline],
     )
 
 

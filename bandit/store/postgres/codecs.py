@@ -28,6 +28,7 @@ from bandit.domain.policy import (
     PolicyId,
     PolicySettings,
     Range,
+    WhenOffline,
 )
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.price import Price
@@ -61,6 +62,7 @@ def settings_json(settings: PolicySettings) -> dict[str, Any]:
         "half_life_hours": {o.label: hours for o, hours in settings.half_life_hours.items()},
         "drift": {o.label: settings.drift.of(o).value for o in Objective},
         "explore_quota": settings.explore_quota,
+        "when_offline": settings.when_offline.value,
         "profiles": {name: asdict(tradeoff) for name, tradeoff in settings.profiles.items()},
         "rules": [asdict(rule) for rule in settings.rules],
         "reward_windows": {o.label: asdict(kept) for o, kept in settings.reward_windows.items()},
@@ -85,6 +87,8 @@ def settings_from(kept: Mapping[str, Any]) -> PolicySettings:
         )
     if "explore_quota" in kept:
         made["explore_quota"] = int(kept["explore_quota"])
+    if "when_offline" in kept:
+        made["when_offline"] = WhenOffline(kept["when_offline"])
     if "algorithm" in kept:
         made["algorithm"] = Algorithm(kept["algorithm"])
     if "cost_form" in kept:

@@ -1,5 +1,6 @@
 """The recorded decisions, on the hot path."""
 
+import asyncio
 from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
@@ -89,8 +90,7 @@ class PostgresDecisionLog:
 
     async def close(self) -> None:
         """Finish what is waiting and give the connections back."""
-        await self._writes.close()
-        await self._reads.close()
+        await asyncio.gather(self._writes.close(), self._reads.close())
 
 
 async def _record(

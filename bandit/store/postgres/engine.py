@@ -6,9 +6,11 @@ from contextlib import contextmanager
 import psycopg
 import sqlalchemy.exc
 from psycopg import errors as postgres
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import Connection, Engine, create_engine
 
 from bandit.domain.errors import Unavailable
+from bandit.store.postgres.patience import PATIENCE_S, PatientConnection
 
 STATEMENT_TIMEOUT_MS = 5000
 CONNECT_TIMEOUT_S = 2  # the least that libpq accepts
@@ -16,6 +18,16 @@ CONNECT_TIMEOUT_S = 2  # the least that libpq accepts
 # whose year in the session's time zone is 0 or 10000.  Set in each transaction, since a pooler
 # runs the next one in another session.
 READABLE = "set local timezone = 'UTC'; set local datestyle = 'ISO'"
+
+# A peer that is gone without a farewell is missed within about ten seconds.
+_CONNECTING: dict[str, str | int | None] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+_PATIENCE_ALLOWANCE_S = 1.0
 
 _SCHEMES = ("postgresql+psycopg://", "postgresql://", "postgres://")
 _AWAY = (
@@ -35,20 +47,30 @@ def driver_url(url: str, *, scheme: str = "postgresql://") -> str:
     raise ValueError("a database URL begins with postgresql://")
 
 
+def conninfo_of(url: str) -> str:
+    """What the driver takes to connect; what the URL says itself comes first."""
+    return make_conninfo("", **(_CONNECTING | conninfo_to_dict(driver_url(url))))
+
+
 def make_engine(url: str, *, pool_size: int = 4) -> Engine:
     """
     The blocking ports' connections; none is made before the first is needed.
 
     Nothing is kept in a session beyond a transaction, so a pooler may hand sessions around.
     """
+    conninfo = conninfo_of(url)
+
+    def connect() -> PatientConnection:
+        return PatientConnection.connect(conninfo, prepare_threshold=None)
+
     return create_engine(
         driver_url(url, scheme="postgresql+psycopg://"),
+        creator=connect,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=CONNECT_TIMEOUT_S,
         pool_pre_ping=True,
         use_native_hstore=False,
-        connect_args={"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_S},
     )
 
 
@@ -68,7 +90,10 @@ def transaction(
     Raises Unavailable where the driver could not connect, lost the connection or timed out.
     """
     try:
-        with engine.connect() as connection:
+        with (
+            engine.connect() as connection,
+            _patient(connection, statement_timeout_ms=statement_timeout_ms),
+        ):
             if is_snapshot:
                 connection.execution_options(
                     isolation_level="REPEATABLE READ", postgresql_readonly=True
@@ -84,6 +109,21 @@ def transaction(
         if refusal is None:
             raise
         raise refusal from error
+
+
+@contextmanager
+def _patient(connection: Connection, *, statement_timeout_ms: int) -> Iterator[None]:
+    """Wait for statements a little longer than the server lets them take."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, PatientConnection):
+        yield
+        return
+    timeout_s = statement_timeout_ms / 1000
+    driver.patience_s = timeout_s + _PATIENCE_ALLOWANCE_S if timeout_s else None
+    try:
+        yield
+    finally:
+        driver.patience_s = PATIENCE_S
 
 
 def refusal_of(error: BaseException) -> Unavailable | None:

@@ -14,6 +14,7 @@ from bandit.store.postgres.lane import Lane
 MOST_ROWS = 256
 MOST_WAITING = 20_000
 MOST_COLLISIONS = 3
+_FAREWELL_S = 1.0
 
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
@@ -72,9 +73,13 @@ class GroupCommit(Generic[Call, Answer]):
         return answer
 
     async def close(self) -> None:
-        """Finish what is waiting, then give the connection back."""
+        """Finish what is waiting, if that is soon, then give the connection back."""
         if self._drain is not None and not self._drain.done():
-            await asyncio.wait([self._drain])
+            _, late = await asyncio.wait([self._drain], timeout=_FAREWELL_S)
+            if late:
+                self._lane.hang_up()
+                self._drain.cancel()
+                await asyncio.wait([self._drain])
         await self._lane.close()
 
     async def _run(self) -> None:

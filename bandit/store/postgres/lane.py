@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from bandit.store.postgres.engine import CONNECT_TIMEOUT_S, READABLE, driver_url
+from bandit.store.postgres.engine import READABLE, conninfo_of
 
 HOT_STATEMENT_TIMEOUT_MS = 2000
 _REFUSED_FOR_S = 0.2  # after a failed attempt: those who wait behind it need not repeat it
@@ -26,7 +26,7 @@ class Lane:
     """
 
     def __init__(self, url: str, *, statement_timeout_ms: int = HOT_STATEMENT_TIMEOUT_MS) -> None:
-        self._url = driver_url(url)
+        self._conninfo = conninfo_of(url)
         # A transaction has two statements at most.
         self._deadline_s = 2 * statement_timeout_ms / 1000 + _COMMIT_ALLOWANCE_S
         self._begin = f"begin; {READABLE}; set local statement_timeout = {statement_timeout_ms:d}"
@@ -56,6 +56,11 @@ class Lane:
         if connection is not None:
             await connection.close()
 
+    def hang_up(self) -> None:
+        """Do not wait for the transaction under way: it fails now."""
+        if self._connection is not None and not self._connection.closed:
+            _hang_up(self._connection)
+
     async def _connected(self) -> psycopg.AsyncConnection:
         if self._connection is not None and _is_alive(self._connection):
             return self._connection
@@ -66,10 +71,7 @@ class Lane:
         try:
             # No prepared statements: a pooler may run the next transaction in another session.
             self._connection = await psycopg.AsyncConnection.connect(
-                self._url,
-                autocommit=True,
-                prepare_threshold=None,
-                connect_timeout=CONNECT_TIMEOUT_S,
+                self._conninfo, autocommit=True, prepare_threshold=None
             )
         except psycopg.OperationalError:
             self._refused_until = clock() + _REFUSED_FOR_S

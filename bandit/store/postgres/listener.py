@@ -9,7 +9,7 @@ from psycopg import sql
 
 from bandit.domain.policy import PolicyId
 from bandit.store.postgres.codecs import uuid_from
-from bandit.store.postgres.engine import CONNECT_TIMEOUT_S, driver_url
+from bandit.store.postgres.engine import conninfo_of
 from bandit.store.postgres.schema import CHANGED
 
 _LISTEN = sql.SQL("listen {}").format(sql.Identifier(CHANGED))
@@ -41,13 +41,11 @@ async def changes(url: str) -> AsyncGenerator[PolicyId | None, None]:
 async def _heard(url: str) -> AsyncGenerator[PolicyId | None, None]:
     """What one connection hears, until it is lost."""
     connection = await psycopg.AsyncConnection.connect(
-        driver_url(url),
-        autocommit=True,
-        prepare_threshold=None,
-        connect_timeout=CONNECT_TIMEOUT_S,
+        conninfo_of(url), autocommit=True, prepare_threshold=None
     )
     try:
-        await connection.execute(_LISTEN)
+        async with asyncio.timeout(_ANSWER_S):
+            await connection.execute(_LISTEN)
         yield None
         while True:
             async for notice in connection.notifies(timeout=_QUIET_S):

@@ -15,7 +15,7 @@ from bandit.domain.errors import (
     Unconfirmed,
     UnknownDecision,
 )
-from bandit.domain.outcome import Report
+from bandit.domain.outcome import Disposition, Report
 from bandit.domain.policy import Algorithm, PolicySettings, WhenOffline
 from bandit.domain.query import Query
 from bandit.evaluation.stream import decision_id
@@ -106,11 +106,15 @@ class World:
         [answer] = await self.router.select([Query(**query)])
         return answer
 
-    async def report(self, id_):
-        arms = {arm.name for arm in self.policy.arms}
-        [result] = await self.feedback.report(
-            [Report(policy="chat", decision_id=id_, arm=min(arms), quality=0.5)]
+    async def report(self, answer, **changes):
+        decision = answer.recorded.decision
+        report = Report(
+            policy="chat",
+            decision_id=decision.id,
+            arm=self.policy.arm(decision.arm_id).name,
+            quality=0.5,
         )
+        [result] = await self.feedback.report([replace(report, **changes)])
         return result
 
     async def goes_away(self):
@@ -206,23 +210,22 @@ async def test_a_limit_stays_hard_while_no_lease_can_be_had():
 async def test_a_report_of_a_decision_that_waits_is_to_be_sent_again(world):
     await world.goes_away()
     answer = await world.select(decision_id=MY_ID)
-    id_ = answer.recorded.decision.id
 
-    refused = await world.report(id_)
-    unknown = await world.report(decision_id(9, 9))
+    refused = await world.report(answer)
+    unknown = await world.report(answer, decision_id=decision_id(9, 9))
     await world.comes_back()
-    taken = await world.report(id_)
+    [taken] = await world.report(answer)
 
     assert isinstance(refused, Unavailable)
     assert refused.retry_after_s > 0
     assert isinstance(unknown, UnknownDecision)
-    assert not isinstance(taken, Unavailable)
+    assert taken.disposition is Disposition.ACCEPTED
 
 
 async def test_an_outcome_that_is_not_confirmed_in_time_is_not_acknowledged():
     world = World(outcomes=SilentOutcomes())
     answer = await world.select()
 
-    refused = await world.report(answer.recorded.decision.id)
+    refused = await world.report(answer)
 
     assert isinstance(refused, Unconfirmed)

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bandit.domain.decision import Decision, DecisionId, Recorded
@@ -15,7 +15,7 @@ from bandit.routing.ports import DecisionLog
 MOST_ROWS = 256  # written together
 SHORTEST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 0.5
-_OVERHEAD_BYTES = 2048  # of a decision beside its arrays: measured 1.3 to 1.8 kB
+_OVERHEAD_BYTES = 2048  # of a decision beside its arrays, generously: measured about 1 kB
 
 _Key = tuple[PolicyId, DecisionId]
 
@@ -67,14 +67,25 @@ class Witness(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class _Call:
+    """A caller who waits for so many entries, until `over`."""
+
+    missing: int
+    over: asyncio.Future[None]
+
+    def end(self) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
 class _Entry:
     """A decision in line; `is_told`: a caller has gone away with it."""
 
     decision: Decision
     bytes: int
-    settled: asyncio.Future[Recorded | Exception] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    answer: Recorded | Exception | None = None
+    calls: tuple[_Call, ...] = ()
     attempts: int = 0
     is_told: bool = False
 
@@ -137,10 +148,8 @@ class Backlog:
     async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
         """See `DecisionLog`; what is not confirmed in time comes back as not durable."""
         entered = [self._entered(decision) for decision in decisions]
-        open_ = {entry.settled for entry, _ in entered if not entry.settled.done()}
-        if open_ and not self._is_away:
-            # A caller who is cancelled stops waiting; what is in line stays there.
-            await asyncio.wait(open_, timeout=self._commit_wait_s)
+        if not self._is_away:
+            await self._answered([entry for entry, _ in entered if entry.answer is None])
         return [self._answer(entry, is_first=is_first) for entry, is_first in entered]
 
     async def find(
@@ -158,6 +167,20 @@ class Backlog:
             for id_ in ids
             if (entry := self._held.get((policy_id, id_))) is not None
         }
+
+    async def _answered(self, entries: Sequence[_Entry]) -> None:
+        """Wait for the answers, as long as callers do; what is in line stays there."""
+        if not entries:
+            return
+        loop = asyncio.get_running_loop()
+        call = _Call(len(entries), loop.create_future())
+        for entry in entries:
+            entry.calls += (call,)
+        timer = loop.call_later(self._commit_wait_s, call.end)
+        try:
+            await call.over
+        finally:
+            timer.cancel()
 
     # The end of the process
 
@@ -191,7 +214,7 @@ class Backlog:
             return held, False
         entry = _Entry(decision, _size(decision))
         if self._is_closed:
-            entry.settled.set_result(Unavailable("the service is stopping"))
+            entry.answer = Unavailable("the service is stopping")
             return entry, True
         self._held[key] = entry
         self._bytes += entry.bytes
@@ -202,12 +225,12 @@ class Backlog:
         return entry, True
 
     def _answer(self, entry: _Entry, *, is_first: bool) -> Recorded | Exception:
-        if not entry.settled.done():
+        answer = entry.answer
+        if answer is None:
             if not entry.is_told:
                 entry.is_told = True
                 self._counts = replace(self._counts, unconfirmed=self._counts.unconfirmed + 1)
             return Recorded(entry.decision, replayed=not is_first, durable=False)
-        answer = entry.settled.result()
         if isinstance(answer, Recorded) and not is_first:
             return replace(answer, replayed=True)
         return answer
@@ -227,7 +250,12 @@ class Backlog:
     def _leave(self, entry: _Entry, answer: Recorded | Exception) -> None:
         del self._held[entry.key]
         self._bytes -= entry.bytes
-        entry.settled.set_result(answer)
+        entry.answer = answer
+        for call in entry.calls:
+            call.missing -= 1
+            if not call.missing:
+                call.end()
+        entry.calls = ()
 
     # Writing
 
@@ -331,6 +359,7 @@ def _is_same(stored: Decision, made: Decision) -> bool:
 
 
 def _size(decision: Decision) -> int:
-    labels = sum(len(key) + len(value) for key, value in decision.labels.items())
-    arrays = decision.context.nbytes + decision.candidates.nbytes
-    return _OVERHEAD_BYTES + arrays + 2 * labels
+    size = _OVERHEAD_BYTES + decision.context.nbytes + decision.candidates.nbytes
+    if decision.labels:
+        size += 2 * sum(len(key) + len(value) for key, value in decision.labels.items())
+    return size

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from bandit.client import responses
-from bandit.client.errors import NotFoundError, RouterError
+from bandit.client.errors import NotFoundError, RouterError, UnavailableError
 from bandit.client.results import ReportResult
 from bandit.wire import (
     catalog_pb2_grpc,
@@ -81,7 +81,11 @@ def ask(
 def report_all(
     timeout_s: float, *, method: Method, requests: Sequence[feedback_pb2.ReportRequest]
 ) -> Conversation[list[ReportResult | RouterError]]:
-    """Many reports; again those alone whose decision may still be on its way."""
+    """
+    Many reports; again those alone whose decision may still be on its way, or waits in the router.
+
+    A whole call that is unavailable is repeated below this, a report within one is not.
+    """
     deadline = time.monotonic() + timeout_s
     results: dict[int, ReportResult | RouterError] = {}
     left = list(range(len(requests)))
@@ -95,7 +99,7 @@ def report_all(
         pauses: dict[int, Pause] = {}
         for position, item in zip(left, answer.items, strict=True):
             result = results[position] = responses.report_item(item)
-            pause = _pause_before_retry(result, deadline)
+            pause = _pause_before_retry(result, deadline, also=UnavailableError)
             if pause is not None:
                 pauses[position] = pause
         if not pauses:
@@ -105,9 +109,11 @@ def report_all(
     return [results[position] for position in range(len(requests))]
 
 
-def _pause_before_retry(result: object, deadline: float) -> Pause | None:
+def _pause_before_retry(
+    result: object, deadline: float, *, also: type[RouterError] = NotFoundError
+) -> Pause | None:
     """How long to wait before asking again; None: the result stands."""
-    if not isinstance(result, NotFoundError) or result.retry_after_s is None:
+    if not isinstance(result, NotFoundError | also) or result.retry_after_s is None:
         return None
     has_time = time.monotonic() + result.retry_after_s < deadline
     return Pause(result.retry_after_s) if has_time else None

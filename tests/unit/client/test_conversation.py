@@ -74,8 +74,9 @@ def test_all_attempts_share_one_deadline():
 
 
 def test_of_a_batch_only_what_may_still_come_is_sent_again():
-    outcomes = [outcome("chat", decision_id=ID, arm=arm, quality=1.0) for arm in "abc"]
+    outcomes = [outcome("chat", decision_id=ID, arm=arm, quality=1.0) for arm in "abcd"]
     fresh = status_of(domain.UnknownDecision(ID, is_fresh=True))
+    waits = status_of(domain.Unavailable("the decision is not stored yet", retry_after_s=0.1))
     gone = status_of(domain.UnknownDecision(ID, is_fresh=False))
     ok = feedback_pb2.BatchReportItem(response=RESPONSE)
     conversation = calls.batch_report(outcomes)(5.0)
@@ -87,17 +88,18 @@ def test_of_a_batch_only_what_may_still_come_is_sent_again():
                 ok,
                 feedback_pb2.BatchReportItem(error=fresh),
                 feedback_pb2.BatchReportItem(error=gone),
+                feedback_pb2.BatchReportItem(error=waits),
             ]
         )
     )
     again = conversation.send(None)
-    results = end_of(conversation, feedback_pb2.BatchReportResponse(items=[ok]))
+    results = end_of(conversation, feedback_pb2.BatchReportResponse(items=[ok, ok]))
 
     assert isinstance(pause, Pause)
     assert isinstance(again, Send)
     assert isinstance(again.request, feedback_pb2.BatchReportRequest)
-    assert [request.arm for request in again.request.requests] == ["b"]
-    assert [isinstance(result, RouterError) for result in results] == [False, False, True]
+    assert [request.arm for request in again.request.requests] == ["b", "d"]
+    assert [isinstance(result, RouterError) for result in results] == [False, False, True, False]
 
 
 def test_what_was_reported_is_kept_when_the_rest_cannot_be_sent_again():

@@ -37,6 +37,7 @@ from bandit.domain.policy import (
     NamedFeature,
     PolicySettings,
     Range,
+    WhenOffline,
 )
 from bandit.domain.preference import LEAST_WORTH_USD, MOST_WORTH_USD, Preference, WillingnessToPay
 from bandit.domain.reward_window import MOST_WAITING_HOURS, Deadline, RewardWindow
@@ -138,6 +139,7 @@ policy_settings = st.builds(
     objectives=st.just(HEADS),
     default_preference=preferences,
     cost_form=st.sampled_from(CostForm),
+    when_offline=st.sampled_from(WhenOffline),
     cost_range=st.none() | ranges,
     latency_range_ms=ranges,
     quality_prior_mean=st.floats(0, MOST_OPTIMISM),

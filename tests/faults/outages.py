@@ -25,12 +25,14 @@ _ROOM_AGAIN = "drop trigger full_disk on decision; drop function full_disk()"
 @dataclass(frozen=True)
 class Outage:
     """
-    hits_all  outcomes cannot be stored either, and nothing can be read
+    hits_all   outcomes cannot be stored either, and nothing can be read
+    is_silent  nobody is told: connections are given up after a while
     """
 
     name: str
     during: Callable[[EmbeddedPostgres, Proxy], AbstractContextManager[None]]
     hits_all: bool = True
+    is_silent: bool = False
 
 
 def cut_off(mode: Mode) -> Callable[[EmbeddedPostgres, Proxy], AbstractContextManager[None]]:
@@ -103,9 +105,9 @@ def full(postgres: EmbeddedPostgres, _proxy: Proxy) -> Iterator[None]:
 OUTAGES = [
     Outage("refused", cut_off("refuse")),
     Outage("reset", cut_off("reset")),
-    Outage("black hole", cut_off("stall")),
+    Outage("black hole", cut_off("stall"), is_silent=True),
     Outage("far away", far_away, hits_all=False),
-    Outage("stopped", stopped),
+    Outage("stopped", stopped, is_silent=True),
     Outage("crashed", crashed),
     Outage("locked", locked, hits_all=False),
     Outage("disk full", full, hits_all=False),

@@ -28,6 +28,7 @@ from tests.faults.proxy import Proxy, proxied, target_of
 from tests.service.calls import Calls, error_of, eventually, running_router
 
 WITHIN_S = 0.5  # of every Select, whatever the database does
+GIVEN_UP_S, NOTICED_S = 10.0, 2.0
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 _numbers = count()
 
@@ -158,7 +159,7 @@ def test_all_recovers_without_a_restart(world: World, outage: Outage) -> None:
 
     with outage.during(world.postgres, world.proxy):
         waiting = world.calls.select(policy)
-        time.sleep(4.0)
+        time.sleep(GIVEN_UP_S if outage.is_silent else NOTICED_S)
 
     eventually(lambda: world.calls.select(policy).durable, bool, within_s=10)
     response = eventually(
@@ -202,6 +203,37 @@ def test_a_policy_may_refuse_instead(world: World) -> None:
     )
     assert UUID(found.decision_id) == UUID(mine)
     assert found.replayed
+
+
+def test_a_limit_is_kept_to_with_what_is_in_hand(world: World) -> None:
+    """A lease is a part of the limit: calls go on until it is used up, whatever is left of it."""
+    limit_usd = 0.02
+    policy = world.new_policy()
+    price = c.Price(input_usd_per_million=1.0, output_usd_per_million=2.0)
+    for arm in ("a", "b", "c"):
+        world.calls.catalog.SetPrice(c.SetPriceRequest(policy=policy, arm=arm, price=price))
+    budget = c.Budget(limit_usd=limit_usd)
+    world.calls.catalog.SetBudget(c.SetBudgetRequest(policy=policy, budget=budget))
+
+    def spend() -> Any:
+        return timed(lambda: world.calls.select(policy, input_tokens=100, max_output_tokens=100))()
+
+    _, first = spend()
+    assert first.durable
+    world.proxy.mode = "stall"
+    try:
+        took, answers = zip(*(spend() for _ in range(30)), strict=True)
+    finally:
+        world.proxy.mode = "pass"
+
+    served = [answer for answer in answers if isinstance(answer, r.SelectResponse)]
+    refused = answers[len(served) :]
+    assert served
+    assert refused
+    assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert max(took) < WITHIN_S
+    assert 0.0003 * (1 + len(served)) <= limit_usd
+    eventually(lambda: spend()[1], lambda answer: isinstance(answer, r.SelectResponse))
 
 
 def test_an_unknown_policy_is_not_looked_for_at_length(world: World) -> None:

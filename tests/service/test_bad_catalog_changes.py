@@ -77,6 +77,7 @@ CASES = [
     refused("hot", create(temperature=math.inf), "settings.temperature"),
     refused("epsilon over 1", create(epsilon=2), "settings.epsilon"),
     refused("unknown algorithm", create(algorithm=99), "settings.algorithm"),
+    refused("unknown way offline", create(when_offline=9), "settings.when_offline"),
     refused(
         "unknown detector",
         create(drift=c.DriftSettings(cost=99)),

@@ -182,6 +182,17 @@ def test_a_budget_is_set_spent_shown_and_cleared(shell: Shell, policy: str):
     assert shell.json("select", policy)["budget"] is None
 
 
+def test_a_policy_may_be_told_to_refuse_while_decisions_cannot_be_stored(shell: Shell, policy: str):
+    assert "decisions are served" in shell.text("policy", "get", policy)
+
+    changed = shell.json("policy", "update", policy, "--when-offline", "refuse")
+
+    assert changed["settings"]["when_offline"] == "refuse"
+    assert "decisions are refused" in shell.text("policy", "get", policy)
+    again = shell.json("policy", "update", policy, "--epsilon", "0.1")
+    assert again["settings"]["when_offline"] == "refuse"
+
+
 def test_trials_of_a_new_arm_are_limited_and_shown(shell: Shell, policy: str):
     changed = shell.json("policy", "update", policy, "--explore-quota", "7")
     shell.text("arm", "add", policy, "new", "--price", "1,2", "--explore-limit", "0.5")

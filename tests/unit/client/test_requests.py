@@ -32,6 +32,7 @@ from bandit.domain.policy import (
     NamedFeature,
     PolicySettings,
     Range,
+    WhenOffline,
 )
 from bandit.domain.preference import Preference, WillingnessToPay
 from bandit.domain.reward_window import RewardWindow
@@ -126,6 +127,7 @@ def test_the_moment_of_an_outcome_is_sent_in_utc():
             rules=(LabelRule("pii", "yes", ("a", "b")), LabelRule("pii", "", ("b",))),
         ),
         PolicySettings(profiles={"value": WillingnessToPay(0.02)}, explore_quota=0),
+        PolicySettings(when_offline=WhenOffline.REFUSE),
         PolicySettings(drift=DriftSettings(Detector.ADWIN, Detector.OFF, Detector.PAGE_HINKLEY)),
         PolicySettings(context=ContextSettings(ContextSource.NONE)),
         PolicySettings(

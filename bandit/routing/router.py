@@ -1,6 +1,7 @@
 """The use cases of a caller who wants a choice."""
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -72,7 +73,8 @@ class Router:
     """
     Chooses arms and records the choices.
 
-    patience_s  how long a call waits for leases, and for answers given before
+    patience_s  how long a ledger may take to answer before nobody waits for it, and the log to say
+                what it answered before
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Router:
         self._ledger = ledger
         self._budgets = budgets
         self._leasing: dict[PolicyId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ledger_away_until = 0.0  # time of the event loop
         self._exchanges: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
         self._clock = clock
         self._new_id = new_id
@@ -152,14 +155,10 @@ class Router:
             if isinstance(entry, Answer):
                 self._budgets.unbook(entry.policy, entry.recorded.decision)
 
-    async def _chosen(self, scored: _Scored, *, lease_until: float) -> Answer | BanditError:
-        """
-        The decision on one query, booked; once more if a lease can bring what it lacked.
-
-        lease_until  time of the event loop, from which on nothing more is waited for
-        """
-        is_away = self._log.is_away
-        if is_away and scored.snapshot.policy.settings.when_offline is WhenOffline.REFUSE:
+    async def _chosen(self, scored: _Scored) -> Answer | BanditError:
+        """The decision on one query, booked; once more if a lease can bring what it lacked."""
+        settings = scored.snapshot.policy.settings
+        if settings.when_offline is WhenOffline.REFUSE and self._log.is_away:
             return Unavailable("decisions cannot be stored")
         try:
             try:
@@ -196,6 +195,8 @@ class Router:
     async def _lease(self, snapshot: Snapshot, lacking_usd: float) -> None:
         """Get more of the window's limit, if there is more; those who wait share one lease."""
         async with self._leasing[snapshot.policy.id]:
+            if asyncio.get_running_loop().time() < self._ledger_away_until:
+                return
             wish = self._budgets.wish_for(snapshot, lacking_usd, self._clock())
             if wish is None:
                 return
@@ -203,12 +204,22 @@ class Router:
             lease = asyncio.create_task(self._exchanged(wish))
             self._exchanges.add(lease)
             lease.add_done_callback(self._exchanges.discard)
-            await asyncio.shield(lease)
+            answered, _ = await asyncio.wait([lease], timeout=self._patience_s)
+            if answered:
+                lease.result()
+            else:
+                self._ledger_away_until = math.inf  # nobody else waits until it has answered
 
     async def _exchanged(self, wish: Wish) -> None:
-        with suppress(Unavailable):  # then decided from what is in hand
+        try:
             statements = await self._ledger.exchange([wish])
-            self._budgets.told([wish], statements, self._clock())
+        except BaseException as error:
+            self._ledger_away_until = asyncio.get_running_loop().time() + self._patience_s
+            if isinstance(error, Unavailable):
+                return  # then decided from what is in hand
+            raise
+        self._ledger_away_until = 0.0
+        self._budgets.told([wish], statements, self._clock())
 
     def _scored(self, queries: Sequence[Query]) -> list[_Scored | BanditError]:
         """The queries with what their contexts promise; those of one policy are scored together."""

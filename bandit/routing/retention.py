@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from bandit.domain.errors import RetentionTooShort
-from bandit.domain.policy import Policy, PolicySettings
+from bandit.domain.policy import Policy
 
 # Beyond the longest window: time in which learners that were away fold what came at its end.
 MARGIN = timedelta(days=7)
@@ -17,12 +17,7 @@ def kept_since(retention: timedelta, policies: Iterable[Policy], *, now: datetim
     Raises RetentionTooShort where outcomes may still count, or wait to be folded, by then.
     """
     for policy in policies:
-        least = _longest_window(policy.settings) + MARGIN
+        least = policy.settings.longest_window + MARGIN
         if retention < least:
             raise RetentionTooShort(policy.name, retention=retention, least=least)
     return now - retention
-
-
-def _longest_window(_settings: PolicySettings) -> timedelta:
-    """How long after a decision its outcomes may count; nothing limits that, or asks for it."""
-    return timedelta(0)

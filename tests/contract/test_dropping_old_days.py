@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from uuid import uuid4
 
 import psycopg
@@ -11,8 +12,11 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
-from bandit.domain.errors import RetentionTooShort, UnknownDecision
+from bandit.domain.errors import UnknownDecision
+from bandit.domain.objective import Objective
 from bandit.domain.outcome import Disposition, Report
+from bandit.domain.policy import PolicySettings
+from bandit.domain.reward_window import RewardWindow
 from bandit.features.schema import schema_of
 from bandit.learning.sums import Sums
 from bandit.routing.feedback import Feedback
@@ -28,7 +32,7 @@ from bandit.store.postgres.retention import PATIENCE, drop_before
 from services.learner.compose import composed
 from services.learner.retention import Retention
 from services.settings import Settings
-from tests.builders import NOW, a_charge, a_decision, a_policy, an_event, an_outcome
+from tests.builders import A_CONTEXT, NOW, a_charge, a_decision, a_policy, an_event, an_outcome
 
 pytestmark = pytest.mark.asyncio
 
@@ -260,14 +264,14 @@ async def test_a_day_that_is_read_stays_and_nobody_waits_long_for_that(kept):
     assert OLD.date() in drop_before(kept.engine, SINCE, now=NOW).days
 
 
-async def test_a_retention_that_is_too_short_is_told_once_and_drops_nothing(kept, monkeypatch):
-    def too_short(retention, policies, *, now):
-        (policy,) = policies
-        raise RetentionTooShort(policy.name, retention=retention, least=timedelta(days=99))
-
-    monkeypatch.setattr("services.learner.retention.kept_since", too_short)
-    calls = []
-    retention = Retention(timedelta(days=30), kept.catalog, drop_before=calls.append)
+async def test_a_retention_that_is_too_short_is_told_once_and_drops_nothing(kept):
+    slow = PolicySettings(
+        context=A_CONTEXT, reward_windows={Objective.QUALITY: RewardWindow(hours=24 * 24.0)}
+    )
+    kept.catalog.create(a_policy("slow", settings=slow), an_event())
+    retention = Retention(
+        timedelta(days=30), kept.catalog, drop_before=partial(drop_before, kept.engine)
+    )
 
     with capture_logs() as logs:
         retention.apply(NOW)
@@ -275,9 +279,9 @@ async def test_a_retention_that_is_too_short_is_told_once_and_drops_nothing(kept
 
     (told,) = logs
     assert told["log_level"] == "error"
-    assert kept.policy.name in told["error"]
-    assert "retention_days" in told["error"]
-    assert calls == []
+    assert "'slow'" in told["error"]
+    assert "retention_days: must be at least 31" in told["error"]
+    assert OLD.date() in kept.days()
 
 
 async def test_a_learner_that_was_told_drops_old_days_in_its_first_round(kept):

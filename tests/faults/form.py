@@ -55,8 +55,8 @@ SHORT = Form(
     cuts=Plan((2,), (*CUTS, *TROUBLES[:2]), 6, 0.5, 60.0, 100),
 )
 LONG = Form(
-    kills=Plan(range(100, 110), (*KILLS, *KILLS, *KILLS, *TROUBLES), 24, 1.5, 1500.0, 5000),
-    cuts=Plan(range(200, 206), (*CUTS, *CUTS, *TROUBLES[:2]), 10, 1.0, 600.0, 2000),
+    kills=Plan(range(100, 110), (*KILLS, *KILLS, *KILLS, *TROUBLES), 24, 1.5, 1400.0, 5000),
+    cuts=Plan(range(200, 207), (*CUTS, *CUTS, *TROUBLES[:2]), 10, 1.0, 600.0, 2000),
 )
 
 

@@ -20,6 +20,8 @@ from tests.builders import A_CONTEXT, a_decision, a_policy, an_event, an_outcome
 from tests.faults.acknowledged import Acknowledged, Told
 from tests.faults.checker import Checked, checked
 
+PATIENCE_MS = 30_000  # a machine may be busy: what is tested here is not how quick it is
+
 
 class Populated:
     """A policy on a migrated database, and a learner of this process."""
@@ -29,7 +31,7 @@ class Populated:
         self.now = now if now is not None else datetime.now(UTC)
         self.engine = make_engine(url, pool_size=8)
         keep_partitions(self.engine, self.now)
-        self.learning = PostgresLearning(self.engine)
+        self.learning = PostgresLearning(self.engine, hold_timeout_ms=PATIENCE_MS)
         self.catalog = PostgresCatalog(self.engine)
         self.policy = a_policy(
             settings=PolicySettings(context=A_CONTEXT, half_life_hours={Objective.LATENCY: 24.0}),
@@ -49,7 +51,7 @@ class Populated:
             )
             for _ in range(count)
         ]
-        log = PostgresDecisionLog(self.url)
+        log = PostgresDecisionLog(self.url, statement_timeout_ms=PATIENCE_MS)
         try:
             for recorded in await log.record(decisions):
                 assert not isinstance(recorded, Exception), recorded
@@ -65,7 +67,7 @@ class Populated:
 
     async def report(self, rows: list[OutcomeRow]) -> None:
         """Outcomes, stored."""
-        log = PostgresOutcomeLog(self.url)
+        log = PostgresOutcomeLog(self.url, statement_timeout_ms=PATIENCE_MS)
         try:
             dispositions = await log.append(self.policy.id, rows)
         finally:

@@ -5,35 +5,38 @@ from datetime import timedelta
 import pytest
 
 from bandit.domain.errors import RetentionTooShort
-from bandit.routing import retention
+from bandit.domain.objective import Objective
+from bandit.domain.policy import PolicySettings
+from bandit.domain.reward_window import RewardWindow
 from bandit.routing.retention import MARGIN, kept_since
-from tests.builders import NOW, a_policy
+from tests.builders import A_CONTEXT, NOW, a_policy
 
 
-def with_windows(monkeypatch, windows):
-    """Policies with these longest windows."""
-    by_settings = {}
-    policies = []
-    for name, window in windows.items():
-        policy = a_policy(name)
-        by_settings[id(policy.settings)] = window
-        policies.append(policy)
-    monkeypatch.setattr(retention, "_longest_window", lambda kept: by_settings[id(kept)])
-    return policies
+def with_windows(**hours):
+    """A policy per name, with a reward window of so many hours."""
+    return [
+        a_policy(
+            name,
+            settings=PolicySettings(
+                context=A_CONTEXT, reward_windows={Objective.QUALITY: RewardWindow(hours=window)}
+            ),
+        )
+        for name, window in hours.items()
+    ]
 
 
 def test_what_is_older_than_the_retention_is_not_kept():
     assert kept_since(timedelta(days=30), [a_policy()], now=NOW) == NOW - timedelta(days=30)
 
 
-def test_a_retention_of_the_longest_window_and_seven_days_is_just_enough(monkeypatch):
-    policies = with_windows(monkeypatch, {"a": timedelta(days=1), "b": timedelta(days=20)})
+def test_a_retention_of_the_longest_window_and_seven_days_is_just_enough():
+    policies = with_windows(a=24.0, b=20 * 24.0)
 
     assert kept_since(timedelta(days=27), policies, now=NOW) == NOW - timedelta(days=27)
 
 
-def test_a_shorter_one_is_refused_and_the_policy_and_the_setting_are_named(monkeypatch):
-    policies = with_windows(monkeypatch, {"a": timedelta(days=1), "b": timedelta(days=20, hours=1)})
+def test_a_shorter_one_is_refused_and_the_policy_and_the_setting_are_named():
+    policies = with_windows(a=24.0, b=20 * 24.0 + 1)
 
     with pytest.raises(RetentionTooShort) as raised:
         kept_since(timedelta(days=27), policies, now=NOW)

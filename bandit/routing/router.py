@@ -104,14 +104,10 @@ class Router:
     async def select(self, queries: Sequence[Query]) -> list[Answer | BanditError]:
         """Decide and record each query, in order; one that fails harms no other."""
         answers: list[Answer | BanditError] = []
-        every = self._scored(queries)
-        lease_until = asyncio.get_running_loop().time() + self._patience_s
         try:
-            for scored in every:
+            for scored in self._scored(queries):
                 answers.append(
-                    scored
-                    if isinstance(scored, BanditError)
-                    else await self._chosen(scored, lease_until=lease_until)
+                    scored if isinstance(scored, BanditError) else await self._chosen(scored)
                 )
         except BaseException:  # cancelled while waiting for a lease, too
             self._unbook(answers)
@@ -166,11 +162,8 @@ class Router:
                 lacking_usd = decided.lacking_usd
             except BudgetExhausted as error:
                 lacking_usd = error.lacking_usd
-            if lacking_usd > 0 and not is_away:
-                with suppress(TimeoutError):  # then decided from what is in hand
-                    async with asyncio.timeout_at(lease_until):
-                        await self._lease(scored.snapshot, lacking_usd)
             if lacking_usd > 0:
+                await self._lease(scored.snapshot, lacking_usd)
                 decided = self._decided(scored)
         except BanditError as error:
             return error

@@ -19,6 +19,7 @@ from bandit.domain.policy import PolicySettings
 from bandit.domain.reward_window import RewardWindow
 from bandit.features.schema import schema_of
 from bandit.learning.sums import Sums
+from bandit.routing.backlog import Backlog
 from bandit.routing.feedback import Feedback
 from bandit.routing.learner import fold_due
 from bandit.store.postgres.catalog import PostgresCatalog
@@ -31,6 +32,7 @@ from bandit.store.postgres.posteriors import PostgresPosteriors
 from bandit.store.postgres.retention import PATIENCE, drop_before
 from services.learner.compose import composed
 from services.learner.retention import Retention
+from services.router.outages import BacklogWitness
 from services.settings import Settings
 from tests.builders import A_CONTEXT, NOW, a_charge, a_decision, a_policy, an_event, an_outcome
 
@@ -163,7 +165,14 @@ async def test_a_report_for_a_dropped_decision_is_not_found(kept):
         def policy(self, name):
             return kept.policy
 
-    feedback = Feedback(Policies(), kept.decisions, kept.outcomes, clock=lambda: NOW)
+    backlog = Backlog(
+        kept.decisions,
+        BacklogWitness(),
+        commit_wait_s=5.0,
+        most_decisions=1,
+        most_bytes=1_000_000,
+    )
+    feedback = Feedback(Policies(), backlog, kept.outcomes, clock=lambda: NOW)
     arm = kept.policy.arms[0].name
     gone, stored = await feedback.report(
         [Report(kept.policy.name, each.id, arm, quality=0.5) for each in (old, young)]

@@ -20,7 +20,8 @@ from bandit.routing.history import (
 from bandit.routing.log_fold import LogFold
 from bandit.routing.misfit import Misfit
 from bandit.routing.ports import Cell, PolicyEvent
-from bandit.store.memory import MemoryFold, MemoryStore
+from bandit.store.memory import MemoryStore
+from bandit.store.memory_fold import MemoryFold
 from bandit.store.memory_state import PolicyState
 
 LOCK_TIMEOUT_S = 30.0

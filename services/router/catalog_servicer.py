@@ -8,6 +8,7 @@ from services.router.servicers import Context
 from services.router.translate import source
 from services.router.translate_budget import budget_status_message, new_budget
 from services.router.translate_fields import moment, present
+from services.router.translate_settings import settings
 
 
 class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
@@ -23,7 +24,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         described = await self._catalog.change(
             lambda keeper: keeper.create_policy(
                 translate.new_policy_name(request),
-                translate.settings(request.settings),
+                settings(request.settings),
                 translate.new_arms(request),
                 key=present(request, "key"),
                 who=source(context),
@@ -53,7 +54,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
         described = await self._catalog.change(
             lambda keeper: keeper.update_policy(
                 translate.policy_name(request),
-                translate.settings(request.settings),
+                settings(request.settings),
                 expected_version=translate.expected_version(request),
                 who=source(context),
             )

@@ -29,6 +29,7 @@ from services.router.translate_budget import (
     trials_message,
 )
 from services.router.translate_fields import moment, moved, present, timestamp, uuid_of
+from services.router.translate_settings import OBJECTIVES, reward_window_messages
 
 SOURCE_METADATA = "bandit-source"
 
@@ -248,7 +249,7 @@ def report_response(receipts: Sequence[Receipt]) -> feedback_pb2.ReportResponse:
     return feedback_pb2.ReportResponse(
         heads=[
             feedback_pb2.HeadResult(
-                objective=catalog.OBJECTIVES[receipt.objective],
+                objective=OBJECTIVES[receipt.objective],
                 disposition=_DISPOSITIONS[receipt.disposition],
                 reason=receipt.reason,
             )
@@ -292,7 +293,7 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
         quarantined=state.quarantined,
         context_weight=snapshot.context_weights[Objective.QUALITY],
         budget=budget_status_message(state.spending.budget),
-        reward_windows=catalog.reward_window_messages(snapshot.policy.settings),
+        reward_windows=reward_window_messages(snapshot.policy.settings),
     )
     for position, arm in enumerate(snapshot.arms):
         price = snapshot.prices[position]
@@ -309,7 +310,7 @@ def get_state_response(state: State) -> learning_pb2.GetStateResponse:
 def _head(head: HeadState) -> learning_pb2.HeadState:
     alarms = head.learned.alarms
     return learning_pb2.HeadState(
-        objective=catalog.OBJECTIVES[head.objective],
+        objective=OBJECTIVES[head.objective],
         observations=head.learned.observations,
         weight=max(head.learned.posterior.weight, 0.0),
         mean=head.mean,

@@ -10,8 +10,8 @@ from bandit.routing.history import SnapshotInfo
 from bandit.routing.rebuild_rules import Asked
 from bandit.routing.rebuilding import Rebuilt
 from bandit.wire import learning_pb2 as pb
-from services.router.translate_catalog import OBJECTIVES
 from services.router.translate_fields import moment, timestamp
+from services.router.translate_settings import OBJECTIVES
 
 MOST_SOURCES = 100
 MOST_MISFITS = 100

@@ -70,8 +70,8 @@ MUTATIONS = (
         (
             Change(
                 "bandit/routing/learner.py",
-                "taken_back = [] if change.before is None else [evidence(change.before, -1.0)]",
-                "taken_back: list[Evidence] = []",
+                "for value, sign in ((change.before, -1.0), (change.after, 1.0))",
+                "for value, sign in ((change.after, 1.0),)",
             ),
         ),
         (_ALL_OR_NOTHING, _AT_ONCE, "tests/contract/test_order_does_not_matter.py"),

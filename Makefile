@@ -39,7 +39,7 @@ demo: $(STAMP) ## real prompts through a real router that learns: two pictures a
 test: check unit ## everything that CI runs
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 check: $(STAMP) ## formatting, lint, types, layers, wire format
 	$(BIN)/ruff format --check .

@@ -13,9 +13,6 @@ from tests.faults.schedule import CUTS, KILLS, TROUBLES, Fault, schedule
 
 FLOW, FLOW_WITHIN_S = 20, 10.0
 _SETTLED_SHARE = 0.7
-SLOWEST_SELECT_S = 0.5
-# What is asked of a living router, whatever the database does; False: measured, not required.
-SELECTS_ARE_ANSWERED_IN_TIME = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a run consists of."""
+    """
+    What a run consists of.
+
+    select_within_s  in which a living router answers every selection, whatever the database does
+    """
 
     kills: Plan
     cuts: Plan
+    select_within_s: float
 
 
 # One router is left alone, so that there is work to be lost while the other one starts.
@@ -53,10 +55,12 @@ _KILLS_OF_SHORT = tuple(kind for kind in KILLS if kind != "other router")
 SHORT = Form(
     kills=Plan((1,), (*_KILLS_OF_SHORT, *TROUBLES), 9, 0.5, 60.0, 100),
     cuts=Plan((2,), (*CUTS, *TROUBLES[:2]), 6, 0.5, 60.0, 100),
+    select_within_s=2.0,  # beside other tests on the same processors
 )
 LONG = Form(
     kills=Plan(range(100, 110), (*KILLS, *KILLS, *KILLS, *TROUBLES), 24, 1.5, 1400.0, 5000),
     cuts=Plan(range(200, 207), (*CUTS, *CUTS, *TROUBLES[:2]), 10, 1.0, 600.0, 2000),
+    select_within_s=0.5,
 )
 
 
@@ -96,16 +100,16 @@ class Tally:
         self.interruptions += fault.kind in CUTS
         self.troubles += fault.kind in TROUBLES
 
-    def ask(self, told: Acknowledged) -> None:
+    def ask(self, told: Acknowledged, *, within_s: float) -> None:
         """How living routers answered."""
         living = told.of_living_routers()
         self.selects = len(told.asked)
         self.slowest_select_s = max((asked.took_s for asked in living), default=0.0)
         self.unanswered = sum(bool(asked.failure) for asked in living)
-        late = [asked for asked in living if asked.failure or asked.took_s > SLOWEST_SELECT_S]
-        if SELECTS_ARE_ANSWERED_IN_TIME and late:
+        late = [asked for asked in living if asked.failure or asked.took_s > within_s]
+        if late:
             self.findings.append(
-                f"{len(late)} selections were not answered in {SLOWEST_SELECT_S} s: {late[0]}"
+                f"{len(late)} selections were not answered in {within_s:g} s: {late[0]}"
             )
 
 
@@ -124,7 +128,7 @@ class Service(Protocol):
         ...
 
 
-def run(service: Service, plan: Plan, tally: Tally) -> None:
+def run(service: Service, plan: Plan, tally: Tally, *, select_within_s: float) -> None:
     """Load the service, do it harm, let it recover and check, once per seed."""
     began = time.monotonic()
     told = Acknowledged()
@@ -136,7 +140,7 @@ def run(service: Service, plan: Plan, tally: Tally) -> None:
             if len(plan.seeds) > 1:
                 tally.tell(f"seed {seed}: {tally.summary}")
     finally:
-        tally.ask(told)
+        tally.ask(told, within_s=select_within_s)
         tally.took_s = time.monotonic() - began
     if len(told.decisions) < plan.least:
         tally.findings.append(f"there was little to lose: {len(told.decisions)} decisions")

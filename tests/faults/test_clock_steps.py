@@ -15,6 +15,7 @@ from bandit.domain.errors import BanditError
 from bandit.domain.objective import HEADS
 from bandit.domain.outcome import Receipt, Report
 from bandit.domain.query import Query
+from bandit.routing.backlog import Backlog
 from bandit.routing.budgets import Budgets
 from bandit.routing.feedback import Feedback
 from bandit.routing.router import Answer, Router
@@ -24,6 +25,7 @@ from bandit.store.postgres.ledger import PostgresLedger
 from bandit.store.postgres.outcomes import PostgresOutcomeLog
 from services.learner.loop import Learner
 from services.router.compose import LoadedLater
+from services.router.outages import BacklogWitness
 from services.router.uuid7 import RANDOM_BYTES, uuid7
 from tests.faults.acknowledged import Told
 from tests.faults.populated import Populated, populated
@@ -78,22 +80,26 @@ async def test_a_router_and_a_learner_with_stepping_clocks_learn_the_log(
         snapshot_of(policy, learned_version=0, changed={}, previous=None, now=world.now)
     )
     decisions, outcomes = PostgresDecisionLog(world.url), PostgresOutcomeLog(world.url)
+    backlog = Backlog(
+        decisions, BacklogWitness(), commit_wait_s=5.0, most_decisions=1000, most_bytes=10**8
+    )
     router = Router(
         served,
-        decisions,
+        backlog,
         LoadedLater(),
         PostgresLedger(world.engine),
         budgets=Budgets(),
         clock=routers,
         new_id=lambda: uuid7(routers(), draw.randbytes(RANDOM_BYTES)),
     )
-    feedback = Feedback(served, decisions, outcomes, clock=reporters)
+    feedback = Feedback(served, backlog, outcomes, clock=reporters)
     stopping = threading.Event()
     learner = Learner(
         world.learning,
         world.catalog,
         make_partitions=lambda _: 0,
         graduate=lambda policy, at: [],
+        keep_snapshot=lambda policy, at: None,
         clock=learners,
         interval_s=0.001,
     )

@@ -10,7 +10,7 @@ def test_a_database_that_is_cut_off_is_waited_for_and_nothing_is_lost(
     form: Form, tally: Tally, postgres: EmbeddedPostgres, proxy: Proxy
 ) -> None:
     with Connected.start(postgres.url, proxy=proxy) as service:
-        run(service, form.cuts, tally)
+        run(service, form.cuts, tally, select_within_s=form.select_within_s)
 
         assert service.dead() == []
     assert tally.findings == []

@@ -23,11 +23,11 @@ from bandit.wire import feedback_pb2 as f
 from bandit.wire import router_pb2 as r
 from migrations.upgrade import upgrade
 from services.supervisor import ChildProcess
+from tests.faults.form import Form
 from tests.faults.outages import OUTAGES, Outage, at_once
 from tests.faults.proxy import Proxy, proxied, target_of
 from tests.service.calls import Calls, error_of, eventually, running_router
 
-WITHIN_S = 0.5  # of every Select, whatever the database does
 GIVEN_UP_S, NOTICED_S = 10.0, 2.0
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 _numbers = count()
@@ -108,7 +108,9 @@ def assert_to_be_retried(call: Callable[[], object]) -> None:
 
 
 @pytest.mark.parametrize("outage", OUTAGES, ids=lambda outage: outage.name)
-def test_decisions_go_on_and_are_stored_in_order_exactly_once(world: World, outage: Outage) -> None:
+def test_decisions_go_on_and_are_stored_in_order_exactly_once(
+    world: World, form: Form, outage: Outage
+) -> None:
     """In one batch, at the same moment, and one after the other."""
     policy = world.new_policy()
     before = world.calls.select(policy)
@@ -131,7 +133,10 @@ def test_decisions_go_on_and_are_stored_in_order_exactly_once(world: World, outa
             took_s, answer = timed(lambda: world.calls.select(policy))()
             took.append(took_s)
             made.append(answer)
-        print(f"\n{outage.name}: slowest {max(took):.3f} s, last {took[-1]:.4f} s")
+        slowest = max(took)
+        print(
+            f"\n{outage.name}: {slowest:.3f} s for call {took.index(slowest)}, last {took[-1]:.4f}"
+        )
         waiting = [decision for decision in made if not decision.durable]
         assert len(waiting) > 50
         again = world.calls.select(policy, decision_id=waiting[-1].decision_id)
@@ -141,7 +146,7 @@ def test_decisions_go_on_and_are_stored_in_order_exactly_once(world: World, outa
         if outage.hits_all:
             assert_to_be_retried(lambda: world.report(policy, before))
 
-    assert max(took) < WITHIN_S
+    assert max(took) < form.select_within_s
     stored = eventually(
         lambda: world.stored(policy), lambda rows: len(rows) > len(made), within_s=20
     )
@@ -177,7 +182,7 @@ def test_all_recovers_without_a_restart(world: World, outage: Outage) -> None:
     world.calls.catalog.AddArm(c.AddArmRequest(policy=policy, arm=c.Arm(name="new")))
 
 
-def test_a_policy_may_refuse_instead(world: World) -> None:
+def test_a_policy_may_refuse_instead(world: World, form: Form) -> None:
     policy = world.new_policy(c.WHEN_OFFLINE_REFUSE)
     mine = str(uuid4())
     assert world.calls.select(policy).durable
@@ -195,8 +200,8 @@ def test_a_policy_may_refuse_instead(world: World) -> None:
         code, details = error_of(error)
         assert code is UNAVAILABLE
         assert details["RetryInfo"].retry_delay.ToTimedelta().total_seconds() > 0
-        assert took_s < WITHIN_S
-    assert max(took_s for took_s, _ in later) < 0.1
+        assert took_s < form.select_within_s
+    assert max(took_s for took_s, _ in later) < form.select_within_s / 5
     found = eventually(
         lambda: timed(lambda: world.calls.select(policy, decision_id=mine))()[1],
         lambda answer: isinstance(answer, r.SelectResponse) and answer.durable,
@@ -205,7 +210,7 @@ def test_a_policy_may_refuse_instead(world: World) -> None:
     assert found.replayed
 
 
-def test_a_limit_is_kept_to_with_what_is_in_hand(world: World) -> None:
+def test_a_limit_is_kept_to_with_what_is_in_hand(world: World, form: Form) -> None:
     """A lease is a part of the limit: calls go on until it is used up, whatever is left of it."""
     limit_usd = 0.02
     policy = world.new_policy()
@@ -231,12 +236,12 @@ def test_a_limit_is_kept_to_with_what_is_in_hand(world: World) -> None:
     assert served
     assert refused
     assert {error.code() for error in refused} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-    assert max(took) < WITHIN_S
+    assert max(took) < form.select_within_s
     assert 0.0003 * (1 + len(served)) <= limit_usd
     eventually(lambda: spend()[1], lambda answer: isinstance(answer, r.SelectResponse))
 
 
-def test_an_unknown_policy_is_not_looked_for_at_length(world: World) -> None:
+def test_an_unknown_policy_is_not_looked_for_at_length(world: World, form: Form) -> None:
     world.proxy.mode = "stall"
     try:
         took_s, error = timed(lambda: world.calls.select("nobody made it"))()
@@ -244,4 +249,4 @@ def test_an_unknown_policy_is_not_looked_for_at_length(world: World) -> None:
         world.proxy.mode = "pass"
 
     assert error.code() is UNAVAILABLE
-    assert took_s < WITHIN_S
+    assert took_s < form.select_within_s

@@ -24,6 +24,7 @@ class WatchedStore(MemoryStore):
         super().__init__()
         self.stopping = Event()
         self.folded: list[PolicyId] = []
+        self.rounds = 0
         self.refusals = 0
         self.collisions: list[Exception] = []
 
@@ -36,6 +37,7 @@ class WatchedStore(MemoryStore):
         return policy
 
     def policies_with_due(self, *, now: datetime) -> Any:
+        self.rounds += 1
         if self.refusals:
             self.refusals -= 1
             raise Unavailable("the database is away")
@@ -111,9 +113,10 @@ def test_a_micro_batch_that_others_got_in_the_way_of_is_tried_again_at_once() ->
     store.collisions = [Contended(), Conflict("another writer was first"), Contended()]
 
     with capture_logs() as logs:
-        run(store, interval_s=60.0)
+        run(store)
 
     assert store.folded == [policy.id] * 4
+    assert store.rounds == 2  # and in the second there was nothing to do
     assert store.pending(policy.id) == 0
     assert not [entry for entry in logs if entry["log_level"] == "error"]
 

@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,15 +42,15 @@ def test_help_is_quick_and_imports_nothing_heavy():
         "sys.exit(code)"
     )
 
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        times.append(time.perf_counter() - started)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0
     assert done.stderr.strip() == "[]"
-    assert min(times) < 2.0  # 0.5 s on an idle machine
+    # Of the processor's time: 0.5 s, however busy the machine is with other things.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
 
 
 @pytest.mark.parametrize("path", commands(), ids=" ".join)

@@ -1,6 +1,8 @@
 """Replay and demo, as their users run them."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -225,12 +227,18 @@ def test_a_replay_that_is_killed_leaves_nothing_running(outcomes: Path):
     arguments = ["replay", outcomes, "--cost-range", "1e-5,1e-1", "--seeds", 200, "--no-rivals"]
     command = [*COMMAND, *map(str, arguments)]
     replay = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    _until(lambda: len(_members(replay.pid)) >= 4)  # it, a fork server, and its passes
+    try:
+        # It, a fork server, what cleans up after both, and a pass.
+        _until(lambda: len(_members(replay.pid)) >= 4, within_s=120.0)
 
-    replay.kill()
-    replay.wait()
+        replay.kill()
+        replay.wait()
 
-    _until(lambda: not _members(replay.pid))
+        _until(lambda: not _members(replay.pid))
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(replay.pid, signal.SIGKILL)
+        replay.wait()
 
 
 def _members(session: int) -> list[int]:
@@ -244,7 +252,7 @@ def _members(session: int) -> list[int]:
     return members
 
 
-def _until(holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
+def _until(holds: Callable[[], bool], *, within_s: float = 30.0) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline

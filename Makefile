@@ -12,6 +12,7 @@ export BANDIT_DATA ?= $(abspath ../shared/data)
 endif
 export PYTHONDONTWRITEBYTECODE := 1
 export BUF_CACHE_DIR := $(abspath .cache/buf)
+export BANDIT_KERNEL_CACHE ?= $(abspath .cache/kernels)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check proto bench learning faults mutations serve clean lock unit
@@ -39,7 +40,7 @@ demo: $(STAMP) ## real prompts through a real router that learns: two pictures a
 test: check unit ## everything that CI runs
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## formatting, lint, types, layers, wire format
 	$(BIN)/ruff format --check .
@@ -72,4 +73,4 @@ lock: $(STAMP) ## compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --universal -o requirements.lock pyproject.toml
 
 clean: ## remove what make made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
+	rm -rf $(VENV) .cache/kernels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     )
     host: str = _setting("127.0.0.1", "an address to listen on", min_length=1)
     port: int = _setting(50051, "from 0 to 65535; 0: any free port", ge=0, le=65535)
+    workers: int = _setting(1, "from 1 to 256 router processes", ge=1, le=256)
     data_dir: Path | None = _setting(
         None, "a folder for the Postgres that `up` starts; absent: a temporary one"
     )
@@ -75,7 +76,7 @@ class Settings(BaseSettings):
     max_message_bytes: int = _setting(
         4 * 1024 * 1024, "from 65536 to 268435456", ge=65_536, le=268_435_456
     )
-    max_batch: int = _setting(256, "from 1 to 65536", ge=1, le=65_536)
+    max_batch: int = _setting(1024, "from 1 to 65536", ge=1, le=65_536)
     commit_wait_ms: int = _setting(250, "from 10 to 60000", ge=10, le=60_000)
     offline_buffer: int = _setting(100_000, "from 1 to 10000000", ge=1, le=10_000_000)
     offline_buffer_mib: int = _setting(512, "from 16 to 1048576", ge=16, le=1_048_576)

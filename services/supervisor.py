@@ -1,9 +1,10 @@
-"""What `up` runs, as one: Postgres, a router and a learner, started and ended together."""
+"""What `up` and `serve` run as one: routers, a learner, Postgres, started and ended together."""
 
 import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -30,6 +31,7 @@ _WATCH_ALLOWANCE_S = 2.0
 
 _log = logger(__name__)
 _PROJECT = Path(__file__).resolve().parents[1]
+_ROUTER, _LEARNER = "router", "learner"
 
 
 class StackStartFailed(Exception):
@@ -41,14 +43,18 @@ class ChildProcess:
     A process of ours in a session of its own, so that a terminal's Ctrl-C is for us alone.
 
     It ends by itself when we do, since its standard input ends then; see `services/child.py`.
+
+    role    the module in `services` that it runs
+    number  of several in that role
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, role: str, number: int = 1) -> None:
+        self.role, self.number = role, number
+        self.name = role if number == 1 else f"{role} {number}"
         self.started_at = time.monotonic()
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, our own module
             # -P: what lies in the current folder is not what we mean.
-            [sys.executable, "-P", "-m", f"services.{name}", SUPERVISED],
+            [sys.executable, "-P", "-m", f"services.{role}", SUPERVISED],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": _search_path()},
@@ -86,10 +92,14 @@ class ChildProcess:
         facts: dict[str, int] = json.loads(line)
         return facts
 
-    def stop(self, *, within_s: float) -> None:
-        """End the process in good order, or else without."""
+    def tell_to_stop(self) -> None:
+        """Tell the process to end in good order."""
         if self.is_running():
             self._process.send_signal(signal.SIGTERM)
+
+    def stop(self, *, within_s: float) -> None:
+        """End the process in good order, or else without."""
+        self.tell_to_stop()
         try:
             self._process.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -130,19 +140,25 @@ class Stack:
 
     @classmethod
     @contextmanager
-    def start(cls, settings: Settings, *, durable: bool = True) -> Iterator["Stack"]:
+    def start(
+        cls, settings: Settings, *, durable: bool = True, routers_only: bool = False
+    ) -> Iterator["Stack"]:
         """
-        A service that is ready, ended with the block: router, then learner, then Postgres.
+        A service that is ready, ended with the block: routers, then learner, then Postgres.
 
         In the main thread SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt in the block, once.
-        durable  False: the Postgres of our own does not wait for the disk (for tests)
+        durable       False: the Postgres of our own does not wait for the disk (for tests)
+        routers_only  on a database that is migrated, and where somebody else learns
         Raises StackStartFailed, or `Unavailable` where the settings' database is away.
         """
         interrupts = Interrupts()
         with interrupts.watched():
             stack = cls(settings, interrupts)
             try:
-                stack._start(durable=durable)
+                if routers_only:
+                    stack._start_routers()
+                else:
+                    stack._start(durable=durable)
                 yield stack
             finally:
                 interrupts.ignore()
@@ -159,29 +175,65 @@ class Stack:
             return {name: child.pid for name, child in self._children.items()}
 
     def _start(self, *, durable: bool) -> None:
-        # The children compile their kernels while Postgres starts.
-        for name in ("router", "learner"):
-            with self._interrupts.held():
-                self._children[name] = ChildProcess(name)
+        # The children load their kernels while Postgres starts.
+        self._spawn(_ROUTER, self._settings.workers)
+        self._spawn(_LEARNER, 1)
         self.database_url = self._database(durable=durable)
         # Imported here: the children's start should not wait for it.
         from migrations.upgrade import upgrade
 
         upgrade(self.database_url)
-        self._orders = self._settings_line(self._settings.port)
-        for child in self._children.values():
-            child.order(self._orders)
+        self._run()
+
+    def _start_routers(self) -> None:
+        self._spawn(_ROUTER, self._settings.workers)
+        self.database_url = self._settings.database_dsn
+        self._run()
+
+    def _spawn(self, role: str, count: int) -> None:
+        for number in range(1, count + 1):
+            with self._interrupts.held():
+                child = ChildProcess(role, number)
+                self._children[child.name] = child
+
+    def _run(self) -> None:
+        """
+        Give the children their orders, wait until all are ready, and watch them from then on.
+
+        The first router finds the port; the others, like any that is started again, share it.
+        """
         deadline = time.monotonic() + START_TIMEOUT_S
-        facts = {
-            name: child.readiness(within_s=max(0.0, deadline - time.monotonic()))
-            for name, child in self._children.items()
-        }
-        port = facts["router"]["port"]
-        self._orders = self._settings_line(port)  # a router started again keeps its port
+
+        def facts_of(child: ChildProcess) -> dict[str, int]:
+            return child.readiness(within_s=max(0.0, deadline - time.monotonic()))
+
+        if self._settings.workers > 1:
+            self._find_free(self._settings.host, self._settings.port)
+        first = self._children[_ROUTER]
+        others = [child for child in self._children.values() if child is not first]
+        self._orders = self._settings_line(self._settings.port)
+        for child in (first, *(child for child in others if child.role != _ROUTER)):
+            child.order(self._orders)
+        port = facts_of(first)["port"]
+        self._orders = self._settings_line(port)
+        for child in others:
+            if child.role == _ROUTER:
+                child.order(self._orders)
+        for child in others:
+            facts_of(child)
         self.target = f"{self._settings.host}:{port}"
         with self._interrupts.held():
             self._watching = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             self._watching.start()
+
+    @staticmethod
+    def _find_free(host: str, port: int) -> None:
+        """Routers that share a port would share it with a stranger, too, without a word."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            raise StackStartFailed(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
     def _database(self, *, durable: bool) -> str:
         if self._settings.database_url is not None:
@@ -245,8 +297,9 @@ class Stack:
         with self._lock:
             if self._ending.is_set():
                 return
-            self._children[name].stop(within_s=0.0)
-            self._children[name] = ChildProcess(name)
+            dead = self._children[name]
+            dead.stop(within_s=0.0)
+            self._children[name] = ChildProcess(dead.role, dead.number)
             self._children[name].order(self._orders)
 
     # At the end
@@ -256,15 +309,19 @@ class Stack:
         with ExitStack() as ending:  # in the reverse of this order, whatever fails
             if self._postgres is not None:
                 ending.callback(self._postgres.stop)
-            for name in ("learner", "router"):
-                ending.callback(self._stop_child, name)
+            for role in (_LEARNER, _ROUTER):
+                ending.callback(self._stop_children, role)
             ending.callback(self._stop_watching)
 
-    def _stop_child(self, name: str) -> None:
+    def _stop_children(self, role: str) -> None:
+        """All at once: each takes its time to finish what has come."""
         with self._lock:
-            child = self._children.get(name)
-        if child is not None:
-            child.stop(within_s=self._settings.grace_s + _END_ALLOWANCE_S)
+            children = [child for child in self._children.values() if child.role == role]
+        for child in children:
+            child.tell_to_stop()
+        with ExitStack() as ending:
+            for child in children:
+                ending.callback(child.stop, within_s=self._settings.grace_s + _END_ALLOWANCE_S)
 
     def _stop_watching(self) -> None:
         if self._watching is None:

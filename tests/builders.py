@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from bandit.domain.arm import Arm, ArmId, ArmStatus
+from bandit.domain.arm import Arm, ArmId, ArmStatus, arm_bits
 from bandit.domain.budget import Charge
-from bandit.domain.decision import CANDIDATE, EPOCH, Decision, DecisionId, arm_bits
+from bandit.domain.decision import CANDIDATE, EPOCH, Decision, DecisionId
 from bandit.domain.objective import Objective
 from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import OutcomeRow

@@ -95,7 +95,7 @@ def preview(request: router_pb2.SelectRequest) -> Call[Decision]:
 def batch_select(
     queries: Iterable[router_pb2.SelectRequest],
 ) -> Call[list[Decision | RouterError]]:
-    """Choose for up to 256 queries at once, each made by `query`; one that fails fails alone."""
+    """Choose for up to 1,024 queries at once, each made by `query`; one that fails fails alone."""
     batch = router_pb2.BatchSelectRequest(
         requests=[requests.with_decision_id(query) for query in queries]
     )
@@ -132,7 +132,7 @@ def report(request: feedback_pb2.ReportRequest) -> Call[ReportResult]:
 def batch_report(
     outcomes: Sequence[feedback_pb2.ReportRequest],
 ) -> Call[list[ReportResult | RouterError]]:
-    """Report up to 256 outcomes at once, each made by `outcome`; one that fails fails alone."""
+    """Report up to 1,024 outcomes at once, each made by `outcome`; one that fails fails alone."""
     return partial(report_all, method=Method(FeedbackStub, "BatchReport"), requests=tuple(outcomes))
 
 

@@ -1,6 +1,6 @@
 """A model that can be chosen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -38,6 +38,16 @@ def checked_name(field: str, name: str) -> str:
     if not name or len(name) > LONGEST_NAME or name != name.strip() or not name.isprintable():
         raise InvalidInput(field, f"must be 1 to {LONGEST_NAME} printable characters")
     return name
+
+
+def arm_bits(arm_id: ArmId) -> tuple[int, int]:
+    """An arm's id as two halves of 64 bits, high and low."""
+    return arm_id.int >> 64, arm_id.int & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def arm_from_bits(bits: Sequence[int]) -> ArmId:
+    """The arm's id from its two halves."""
+    return ArmId(UUID(int=(int(bits[0]) << 64) | int(bits[1])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from bandit.domain.arm import ArmId
+from bandit.domain.arm import ArmId, arm_bits
 from bandit.domain.budget import Charge
 from bandit.domain.errors import InvalidInput
 from bandit.domain.objective import Objective
@@ -59,16 +59,6 @@ def made_at(decision_id: UUID) -> datetime | None:
     if decision_id.version != 7:
         return None
     return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, _LATEST_MS))
-
-
-def arm_bits(arm_id: ArmId) -> tuple[int, int]:
-    """An arm's id as the two halves that `CANDIDATE` keeps."""
-    return arm_id.int >> 64, arm_id.int & 0xFFFF_FFFF_FFFF_FFFF
-
-
-def arm_from_bits(bits: NDArray[np.uint64]) -> ArmId:
-    """The arm's id from the two halves that `CANDIDATE` keeps."""
-    return ArmId(UUID(int=(int(bits[0]) << 64) | int(bits[1])))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import NewType
 from uuid import UUID
 
-from bandit.domain.arm import Arm, ArmId, ArmStatus, checked_name
+from bandit.domain.arm import Arm, ArmId, ArmStatus, arm_bits, checked_name
 from bandit.domain.budget import Budget
 from bandit.domain.errors import InvalidInput, UnknownArm, UnknownArmNamed
 from bandit.domain.label_rule import MOST_RULES, LabelRule
@@ -243,7 +244,7 @@ class PolicySettings:
                 raise InvalidInput(f"{path}.default_value", error.problem) from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """
     A policy with its arms, tombstones included; every change makes a successor with version + 1.
@@ -288,6 +289,11 @@ class Policy:
                 if arm_name not in known:
                     path = f"settings.rules[{position}].arms[{place}]"
                     raise UnknownArmNamed(path, arm_name)
+
+    @cached_property
+    def names(self) -> Mapping[tuple[int, int], str]:
+        """The name of every arm, retired or not, by the two halves of its id."""
+        return {arm_bits(arm.id): arm.name for arm in self.arms}
 
     @property
     def present_arms(self) -> tuple[Arm, ...]:

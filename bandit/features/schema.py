@@ -21,6 +21,7 @@ from bandit.domain.query import Query
 from bandit.features.cues import CUES, READ_CHARACTERS, cues_of
 from bandit.features.encoder import WORDLLAMA, WORDLLAMA_LENGTH, Encoder
 from bandit.features.projection import PROJECTED, projection, standardised
+from bandit.kernels.projection import project
 
 _VERSION = 1
 
@@ -115,11 +116,11 @@ def contexts_of(
     if schema.settings.source is ContextSource.TEXT:
         constants = standardisation()
         texts = [query.text or "" for query in queries]
-        projected = encoder.embed([text[:READ_CHARACTERS] for text in texts]) @ projection(
-            WORDLLAMA_LENGTH
-        )
+        embedded = encoder.embed([text[:READ_CHARACTERS] for text in texts])
         rows[:, : schema.embedding] = standardised(
-            projected, constants.embedding_mean, constants.embedding_deviation
+            project(embedded, projection(WORDLLAMA_LENGTH)),
+            constants.embedding_mean,
+            constants.embedding_deviation,
         )
         rows[:, schema.embedding : cut] = standardised(
             np.array([cues_of(text) for text in texts]).reshape(len(texts), schema.cues),
@@ -133,7 +134,7 @@ def contexts_of(
         vectors /= np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-300)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
         rows[:, :cut] = standardised(
-            vectors @ projection(length), np.zeros(cut), np.full(cut, length**-0.5)
+            project(vectors, projection(length)), np.zeros(cut), np.full(cut, length**-0.5)
         )
     named = schema.settings.named
     rows[:, cut:-1] = standardised(

@@ -9,7 +9,18 @@ from math import erf, erfc, exp, pi, sqrt
 
 import numpy as np
 
-from bandit.kernels.jit import INDEX, RESULT, SCALAR, VECTOR, Array, kernel
+from bandit.kernels.jit import (
+    INDEX,
+    MATRIX,
+    RESULT,
+    RESULT_INDICES,
+    RESULT_MATRIX,
+    SCALAR,
+    VECTOR,
+    Array,
+    Indices,
+    kernel,
+)
 
 # The window begins 5 deviations under the leader, and leaves out arms that end 5 above their mean
 # below that.  Those inside count up to 6 above it: cut at 5, fifty arms lost 1.5e-5 together.
@@ -72,7 +83,7 @@ def thompson(means: Array, deviations: Array) -> Array:
     """
     The probability that each arm's independent Gaussian utility is the largest of all.
 
-    means       (arms,)   M, finite
+    means       (arms,)   M, finite, or -inf for an arm that cannot win; one is finite at least
     deviations  (arms,)   s >= 0, finite, in the units of the means; 0 is a point mass, and point
                           masses of the same value share what they win equally
     returns     (arms,)   in [0, 1], summing to 1; exactly 0 for an arm wholly under the window
@@ -157,12 +168,21 @@ def thompson(means: Array, deviations: Array) -> Array:
     return wins
 
 
+@kernel(RESULT_MATRIX(MATRIX, MATRIX))
+def thompson_each(means: Array, deviations: Array) -> Array:
+    """`thompson` for many queries: all of shape (queries, arms)."""
+    wins = np.empty(means.shape)
+    for query in range(means.shape[0]):
+        wins[query] = thompson(means[query], deviations[query])
+    return wins
+
+
 @kernel(RESULT(VECTOR))
 def greedy(scores: Array) -> Array:
     """
     All probability on the highest score; exact ties share it equally.
 
-    scores   (arms,)   finite, in any unit
+    scores   (arms,)   in any unit; -inf for an arm that cannot win; one is finite at least
     returns  (arms,)   1 / ties for the highest, 0 for the rest
     """
     arms = scores.shape[0]
@@ -177,6 +197,15 @@ def greedy(scores: Array) -> Array:
     for arm in range(arms):
         if scores[arm] == highest:
             shares[arm] = 1.0 / ties
+    return shares
+
+
+@kernel(RESULT_MATRIX(MATRIX))
+def greedy_each(scores: Array) -> Array:
+    """`greedy` for many queries: both of shape (queries, arms)."""
+    shares = np.empty(scores.shape)
+    for query in range(scores.shape[0]):
+        shares[query] = greedy(scores[query])
     return shares
 
 
@@ -201,3 +230,12 @@ def draw(propensities: Array, uniform: float) -> int:
             if uniform < running:
                 break
     return last
+
+
+@kernel(RESULT_INDICES(MATRIX, VECTOR))
+def draw_each(propensities: Array, uniforms: Array) -> Indices:
+    """`draw` for many queries: (queries, arms) and (queries,) give (queries,)."""
+    arms = np.empty(propensities.shape[0], dtype=np.int64)
+    for query in range(propensities.shape[0]):
+        arms[query] = draw(propensities[query], uniforms[query])
+    return arms

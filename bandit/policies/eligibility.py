@@ -1,6 +1,7 @@
 """Which arms may be chosen for this query, and why the others may not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -11,6 +12,7 @@ from bandit.domain.errors import InvalidInput, UnknownArmNamed
 from bandit.domain.label_rule import LabelRule, permitted
 from bandit.domain.objective import Objective
 from bandit.domain.query import Query
+from bandit.kernels.jit import Array
 from bandit.policies.estimates import Estimates
 
 
@@ -38,37 +40,74 @@ class Removal(IntEnum):
         return "" if self is Removal.NONE else self.name.lower() + units.get(self, "")
 
 
-def removals(
-    arms: Sequence[Arm], query: Query, estimates: Estimates, *, rules: Sequence[LabelRule] = ()
-) -> NDArray[np.int32]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Filters:
     """
-    What removed each arm, (arms,) of `Removal`; 0 where the arm is eligible.
+    What a policy's arms and rules remove; made once for all queries.
 
-    Where several remove it, the first of: status, label rule, deny list, allow list, context
-    window, cost, latency, quality.  Limits on these three apply to the expected values.
+    positions  of the arms' names
+    is_closed  (arms,)  in a status in which no arm is chosen
+    window     (arms,)  tokens that each arm takes, infinite without a limit; None: none has one
     """
-    result = np.zeros(len(arms), dtype=np.int32)
-    tokens = query.expected_input_tokens + (query.max_output_tokens or 0)
-    kept = permitted(rules, query.labels)
-    # The last filter to write wins, so they stand in reverse order of precedence.
-    if query.min_quality is not None:
-        result[estimates.quality < query.min_quality] = Removal.MIN_QUALITY
-    if query.max_latency_ms is not None:
-        result[estimates.latency_ms > query.max_latency_ms] = Removal.MAX_LATENCY
-    if query.max_cost_usd is not None:
-        result[estimates.cost_usd > query.max_cost_usd] = Removal.MAX_COST
-    for position, arm in enumerate(arms):
-        if not arm.status.is_choosable:
-            result[position] = Removal.STATUS
-        elif kept is not None and arm.name not in kept:
-            result[position] = Removal.LABEL_RULE
-        elif arm.name in query.deny_arms:
-            result[position] = Removal.DENY_ARMS
-        elif query.allow_arms and arm.name not in query.allow_arms:
-            result[position] = Removal.ALLOW_ARMS
-        elif arm.context_window_tokens is not None and tokens > arm.context_window_tokens:
-            result[position] = Removal.CONTEXT_WINDOW
-    return result
+
+    positions: Mapping[str, int]
+    is_closed: NDArray[np.bool_]
+    window: Array | None
+    rules: tuple[LabelRule, ...]
+
+    def removals(self, queries: Sequence[Query], estimates: Estimates) -> NDArray[np.int32]:
+        """
+        What removed each arm, (queries, arms) of `Removal`; 0 where the arm is eligible.
+
+        Where several remove it, the first of: status, label rule, deny list, allow list, context
+        window, cost, latency, quality.  Limits on these three apply to the expected values.
+
+        estimates  (queries, arms)
+        """
+        result = np.zeros((len(queries), len(self.positions)), dtype=np.int32)
+        # The last filter to write wins, so they stand in reverse order of precedence.
+        for row, query in enumerate(queries):
+            removed = result[row]
+            if query.min_quality is not None:
+                removed[estimates.quality[row] < query.min_quality] = Removal.MIN_QUALITY
+            if query.max_latency_ms is not None:
+                removed[estimates.latency_ms[row] > query.max_latency_ms] = Removal.MAX_LATENCY
+            if query.max_cost_usd is not None:
+                removed[estimates.cost_usd[row] > query.max_cost_usd] = Removal.MAX_COST
+            if self.window is not None:
+                tokens = query.expected_input_tokens + (query.max_output_tokens or 0)
+                removed[tokens > self.window] = Removal.CONTEXT_WINDOW
+            if query.allow_arms:
+                removed[~self._among(query.allow_arms)] = Removal.ALLOW_ARMS
+            if query.deny_arms:
+                removed[self._among(query.deny_arms)] = Removal.DENY_ARMS
+            if self.rules and query.labels:
+                kept = permitted(self.rules, query.labels)
+                if kept is not None:
+                    removed[~self._among(kept)] = Removal.LABEL_RULE
+        result[:, self.is_closed] = Removal.STATUS
+        return result
+
+    def _among(self, names: Iterable[str]) -> NDArray[np.bool_]:
+        """(arms,) whether each is named."""
+        found = np.zeros(len(self.positions), dtype=np.bool_)
+        for name in names:
+            if name in self.positions:  # a rule may name an arm that is gone
+                found[self.positions[name]] = True
+        return found
+
+
+def filters_of(arms: Sequence[Arm], rules: Sequence[LabelRule] = ()) -> Filters:
+    """The filters of these arms, in their order."""
+    windows = [arm.context_window_tokens for arm in arms]
+    return Filters(
+        positions={arm.name: position for position, arm in enumerate(arms)},
+        is_closed=np.array([not arm.status.is_choosable for arm in arms], dtype=np.bool_),
+        window=np.array([np.inf if limit is None else limit for limit in windows])
+        if any(limit is not None for limit in windows)
+        else None,
+        rules=tuple(rules),
+    )
 
 
 def check_constraints(query: Query, arms: Sequence[Arm], objectives: Sequence[Objective]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandit.kernels.jit import Array
-from bandit.kernels.propensity import greedy
+from bandit.kernels.propensity import greedy_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,8 @@ class LinUcb:
     alpha: float
 
     def propensities(self, mean: Array, variance: Array) -> Array:
-        """(arms,), sums to 1."""
-        return greedy(mean + self.alpha * np.sqrt(variance))
+        """(queries, arms), sums to 1."""
+        return greedy_each(mean + self.alpha * np.sqrt(variance))
 
     def sampled(self, mean: Array, variance: Array, noise: Array) -> Array:
         """(arms,) the optimistic end of each belief: nothing is drawn."""

@@ -10,13 +10,13 @@ from bandit.policies.thompson import Thompson
 
 
 class ChoicePolicy(Protocol):
-    """From beliefs about the utility of the eligible arms to the probability of choosing each."""
+    """From beliefs about the utility of the arms to the probability of choosing each."""
 
     def propensities(self, mean: Array, variance: Array) -> Array:
         """
-        mean      (arms,)  expected utility of the eligible arms, at least one
-        variance  (arms,)  of that mean
-        returns   (arms,)  in [0, 1], sums to 1
+        mean      (queries, arms)  expected utility; -inf: not eligible; one of a query is, at least
+        variance  (queries, arms)  of that mean
+        returns   (queries, arms)  in [0, 1], each query's sum to 1; 0 for an arm not eligible
         """
         ...
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bandit.kernels.jit import Array
-from bandit.kernels.propensity import thompson
+from bandit.kernels.propensity import thompson_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Thompson:
     temperature: float
 
     def propensities(self, mean: Array, variance: Array) -> Array:
-        """(arms,), sums to 1."""
-        return thompson(mean, self.temperature * np.sqrt(variance))
+        """(queries, arms), sums to 1."""
+        return thompson_each(mean, self.temperature * np.sqrt(variance))
 
     def sampled(self, mean: Array, variance: Array, noise: Array) -> Array:
         """(arms,) one utility per arm, drawn from the sharpened beliefs."""

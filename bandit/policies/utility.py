@@ -44,6 +44,11 @@ class Normaliser:
         return math.sqrt(self.cost_range.low * self.cost_range.high)
 
     @property
+    def fastest_ms(self) -> Array:
+        """The low end of latency, which costs nothing."""
+        return np.array(self.latency_range.low)
+
+    @property
     def latency_span(self) -> float:
         """ln high - ln low of latency."""
         return math.log(self.latency_range.high / self.latency_range.low)
@@ -52,15 +57,17 @@ class Normaliser:
         """phi, elementwise; cost 0 gives 0."""
         if self.cost_form is CostForm.CAPPED_LINEAR:
             return np.minimum(cost_usd / self.cost_range.high, 1.0)
-        positive = np.maximum(cost_usd, self.cost_range.low)
-        result: Array = np.clip(np.log(positive / self.cost_range.low) / self.cost_span, 0, 1)
-        return result
+        return _share(cost_usd, self.cost_range, self.cost_span)
 
     def latency(self, latency_ms: Array) -> Array:
         """psi, elementwise."""
-        positive = np.maximum(latency_ms, self.latency_range.low)
-        result: Array = np.clip(np.log(positive / self.latency_range.low) / self.latency_span, 0, 1)
-        return result
+        return _share(latency_ms, self.latency_range, self.latency_span)
+
+
+def _share(values: Array, bounds: Range, span: float) -> Array:
+    """How far along the logarithmic range each value lies, 0 to 1."""
+    shares: Array = np.minimum(np.log(np.maximum(values, bounds.low) / bounds.low) / span, 1.0)
+    return shares
 
 
 def cost_range_of(prices: Iterable[Price], *, input_tokens: float = TYPICAL_INPUT_TOKENS) -> Range:
@@ -87,44 +94,64 @@ def normaliser_of(settings: PolicySettings, arms: Iterable[Arm], now: datetime) 
     )
 
 
+def weights_of(tradeoff: Tradeoff) -> tuple[float, float, float, float]:
+    """
+    What a unit of quality, of phi and of psi weighs, and the USD that one unit of utility is worth.
+
+    A preference puts no worth on money itself: infinite.  A willingness to pay looks at nothing
+    else.
+    """
+    if isinstance(tradeoff, Preference):
+        return (tradeoff.quality, tradeoff.cost, tradeoff.latency, math.inf)
+    return (1.0, 0.0, 0.0, tradeoff.usd)
+
+
 def utility_of(
     quality: Array, cost_usd: Array, latency_ms: Array, tradeoff: Tradeoff, normaliser: Normaliser
 ) -> Array:
     """
-    Utility of values in natural units, elementwise.
+    Utility of values in natural units, elementwise; a latency that has no weight may be NaN.
 
     Preference w:          u = w_q q - w_c phi(c) - w_l psi(l)
     willingness to pay L:  u = q - c / L
     """
-    if isinstance(tradeoff, Preference):
-        utility: Array = tradeoff.quality * quality - tradeoff.cost * normaliser.cost(cost_usd)
-        if tradeoff.latency > 0:
-            utility = utility - tradeoff.latency * normaliser.latency(latency_ms)
-        return utility
-    return quality - cost_usd / tradeoff.usd
+    weights = np.array(weights_of(tradeoff))
+    slow = latency_ms if weights[2] > 0 else normaliser.fastest_ms
+    return _weighed(quality, cost_usd, slow, weights, normaliser)
 
 
-def utilities(
-    estimates: Estimates, tradeoff: Tradeoff, normaliser: Normaliser
-) -> tuple[Array, Array]:
+def _weighed(
+    quality: Array, cost_usd: Array, latency_ms: Array, weights: Array, normaliser: Normaliser
+) -> Array:
+    """u = w_q q - w_c phi(c) - w_l psi(l) - c / L, elementwise; weights (..., 4)."""
+    utility: Array = (
+        weights[..., 0] * quality
+        - weights[..., 1] * normaliser.cost(cost_usd)
+        - weights[..., 2] * normaliser.latency(latency_ms)
+        - cost_usd / weights[..., 3]
+    )
+    return utility
+
+
+def utilities(estimates: Estimates, weights: Array, normaliser: Normaliser) -> tuple[Array, Array]:
     """
-    Mean and variance of every arm's utility, (arms,) each.
+    Mean and variance of every arm's utility, each in the shape of `estimates.quality`.
 
-    The variance is that of independent heads, brought through phi and psi by their slopes (delta
-    method): V = w_q^2 v_q + (w_c / span_c)^2 v_c + (w_l / span_l)^2 v_l.
+    The variance is that of independent heads, brought through phi, psi and c / L by their slopes
+    (delta method): V = w_q^2 v_q + (w_c / span_c + c / L)^2 v_c + (w_l / span_l)^2 v_l.
+
+    weights  (4,) of `weights_of`, or (queries, 1, 4)
     """
-    cost_usd, latency_ms = estimates.cost_usd, estimates.latency_ms
-    mean = utility_of(estimates.quality, cost_usd, latency_ms, tradeoff, normaliser)
-    slopes = np.zeros_like(estimates.variance)
-    if isinstance(tradeoff, Preference):
-        slopes[:, 0] = tradeoff.quality
-        if normaliser.cost_form is CostForm.LOG:
-            slopes[:, 1] = tradeoff.cost / normaliser.cost_span
-        else:
-            slopes[:, 1] = tradeoff.cost * cost_usd / normaliser.cost_range.high
-        slopes[:, 2] = tradeoff.latency / normaliser.latency_span
+    cost_usd = estimates.cost_usd
+    mean = _weighed(estimates.quality, cost_usd, estimates.latency_ms, weights, normaliser)
+    per_usd = cost_usd / weights[..., 3]
+    if normaliser.cost_form is CostForm.LOG:
+        cost_slope = weights[..., 1] / normaliser.cost_span + per_usd
     else:
-        slopes[:, 0] = 1.0
-        slopes[:, 1] = cost_usd / tradeoff.usd
-    variance: Array = (slopes**2 * estimates.variance).sum(axis=1)
+        cost_slope = weights[..., 1] * cost_usd / normaliser.cost_range.high + per_usd
+    variance: Array = (
+        weights[..., 0] ** 2 * estimates.variance[..., 0]
+        + cost_slope**2 * estimates.variance[..., 1]
+        + (weights[..., 2] / normaliser.latency_span) ** 2 * estimates.variance[..., 2]
+    )
     return mean, variance

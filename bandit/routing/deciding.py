@@ -1,5 +1,6 @@
 """From a snapshot and a query to a decision: pure, and the same in production and in replay."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,23 +9,24 @@ from numpy.typing import NDArray
 
 from bandit.domain.arm import ArmStatus
 from bandit.domain.budget import Charge
-from bandit.domain.decision import CANDIDATE, Candidates, Decision, DecisionId, arm_bits
-from bandit.domain.errors import BudgetExhausted, InvalidInput, NoEligibleArm
+from bandit.domain.decision import CANDIDATE, Candidates, Decision, DecisionId
+from bandit.domain.errors import BanditError, BudgetExhausted, InvalidInput, NoEligibleArm
+from bandit.domain.objective import HEADS
 from bandit.domain.policy import Policy
 from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.query import Query
 from bandit.domain.reward_window import deadlines_of
 from bandit.features.schema import check
 from bandit.kernels.jit import Array
-from bandit.kernels.propensity import draw
-from bandit.kernels.scoring import score, score_batch
+from bandit.kernels.propensity import draw_each
+from bandit.kernels.scoring import score_batch
 from bandit.policies.draw import normals_of, uniform_of
-from bandit.policies.eligibility import Removal, check_constraints, removals
+from bandit.policies.eligibility import Removal, check_constraints
 from bandit.policies.estimates import Estimates, estimates_from, with_added_cost
 from bandit.policies.exploration import with_floor
 from bandit.policies.pacing import Considered
 from bandit.policies.spending import NO_TERMS, Terms, reservations, with_terms
-from bandit.policies.utility import utilities
+from bandit.policies.utility import utilities, weights_of
 from bandit.routing.snapshot import Snapshot
 
 LARGEST_DEFECT = 1e-9
@@ -62,6 +64,19 @@ def tradeoff_of(query: Query, policy: Policy) -> Tradeoff:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """
+    A query that passed `validate`, under the id that its decision will have.
+
+    context  (features,) of the snapshot's schema
+    """
+
+    query: Query
+    context: NDArray[np.float32]
+    decision_id: DecisionId
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Decided:
     """
     A decision that is not recorded yet, and what keeping the budget needs to know of it.
@@ -91,84 +106,131 @@ def decide(
     Raises NoEligibleArm with the filter that removed each, and BudgetExhausted where an arm is left
     to which only the budget's limit stands opposed.
     """
-    scores = score(snapshot.means, snapshot.covariances, context.astype(np.float64))
-    return decide_scored(
-        snapshot, query, context, scores, decision_id=decision_id, at=at, terms=terms
-    )
+    asked = Asked(query, context, decision_id)
+    (decided,) = decide_each(snapshot, [asked], scores_of(snapshot, [asked]), at=at, terms=terms)
+    if isinstance(decided, BanditError):
+        raise decided
+    return decided
 
 
-def scores_of(snapshot: Snapshot, contexts: NDArray[np.float32]) -> Array:
-    """(queries, arms, heads, 2): mean and variance of every head for many contexts at once."""
-    return score_batch(snapshot.means, snapshot.covariances, contexts.astype(np.float64))
+def scores_of(snapshot: Snapshot, asked: Sequence[Asked]) -> Array:
+    """(queries, arms, heads, 2): mean and variance of every head at each context."""
+    contexts = np.array([each.context for each in asked], dtype=np.float64)
+    return score_batch(snapshot.means, snapshot.covariances, contexts)
 
 
-def decide_scored(
+def decide_each(
     snapshot: Snapshot,
-    query: Query,
-    context: NDArray[np.float32],
+    asked: Sequence[Asked],
     scores: Array,
     *,
-    decision_id: DecisionId,
     at: datetime,
     terms: Terms = NO_TERMS,
-) -> Decided:
-    """`decide`, where the context's scores (arms, heads, 2) are known already."""
-    policy, arms = snapshot.policy, snapshot.arms
-    tradeoff = tradeoff_of(query, policy)
-    input_tokens = query.expected_input_tokens
-    list_usd = snapshot.list_usd(input_tokens)
+) -> list[Decided | NoEligibleArm | BudgetExhausted]:
+    """
+    `decide` for queries that are decided on the same terms, each with the result it has alone.
+
+    scores  (queries, arms, heads, 2)  of `scores_of`
+    """
+    policy = snapshot.policy
+    queries = [each.query for each in asked]
+    tradeoffs = [tradeoff_of(query, policy) for query in queries]
+    tokens = [query.expected_input_tokens for query in queries]
+    list_usd = snapshot.list_usd(np.array(tokens, dtype=np.float64)[:, None])
     estimates = estimates_from(
         scores, snapshot.noise, list_usd, quality_prior_mean=policy.settings.quality_prior_mean
     )
-    charged = _charged(snapshot, query, estimates)
-    removed = removals(arms, query, charged, rules=policy.settings.rules)
-    reserved_usd, lacking_usd = None, 0.0
+    charged = _charged(snapshot, queries, estimates)
+    removed = snapshot.filters.removals(queries, charged)
+    reserved_usd: list[Array | None] = [None] * len(asked)
+    lacking_usd = [0.0] * len(asked)
     if terms is not NO_TERMS:
-        reserved_usd = reservations(query, snapshot.prices, estimates)
-        removed, lacking_usd = with_terms(removed, arms, estimates, reserved_usd, terms)
-    eligible = np.flatnonzero(removed == Removal.NONE)
-    if eligible.size == 0:
-        raise _nothing_left(snapshot, removed, lacking_usd)
-    mean, variance = utilities(charged, tradeoff, snapshot.normaliser)
+        for row, query in enumerate(queries):
+            alone = estimates.of(row)
+            reserved = reservations(query, snapshot.prices, alone)
+            removed[row], lacking_usd[row] = with_terms(
+                removed[row], snapshot.arms, alone, reserved, terms
+            )
+            reserved_usd[row] = reserved
+    weights = np.array([weights_of(tradeoff) for tradeoff in tradeoffs])
+    mean, variance = utilities(charged, weights[:, None], snapshot.normaliser)
     paced = mean if terms.price == 0 else mean - terms.price * charged.cost_usd
-    propensities = np.zeros(len(arms))
-    propensities[eligible] = snapshot.choice.propensities(paced[eligible], variance[eligible])
-    if terms.slots:
-        exploring = [
-            arms[position].status is ArmStatus.EXPLORE and arms[position].id in terms.slots
-            for position in eligible
-        ]
-        propensities[eligible] = with_floor(propensities[eligible], np.array(exploring))
-    if not abs(propensities.sum() - 1) <= LARGEST_DEFECT:
-        raise ArithmeticError("the propensities do not sum to 1")
-    chosen = draw(propensities, uniform_of(policy.key, decision_id))
-    decision = Decision(
-        id=decision_id,
-        policy_id=policy.id,
-        at=at,
-        arm_id=arms[chosen].id,
-        propensity=float(propensities[chosen]),
-        context=context,
-        schema_id=snapshot.schema.id,
-        fingerprint=query.fingerprint,
-        tradeoff=tradeoff,
-        input_tokens=input_tokens,
-        list_usd=float(list_usd[chosen]),
-        price=snapshot.prices[chosen],
-        policy_version=policy.version,
-        snapshot_version=snapshot.learned_version,
-        candidates=_ranked(snapshot, estimates, paced, removed, propensities),
-        labels=query.labels,
-        charge=_charge(terms, charged, reserved_usd, chosen),
-        deadlines=deadlines_of(policy.settings.reward_windows, at),
-        is_deferred=query.defer_activation,
-    )
-    considered = None
-    if terms.budget is not None and terms.budget.is_paced:
-        considered = _considered(
-            snapshot, decision_id, removed, mean, variance, charged, list_usd, input_tokens
+    propensities = _propensities(snapshot, paced, variance, removed, terms)
+    uniforms = np.array([uniform_of(policy.key, each.decision_id) for each in asked])
+    chosen = draw_each(propensities, uniforms).tolist()
+    candidates = _ranked(snapshot, estimates, paced, removed, propensities)
+    deadlines = deadlines_of(policy.settings.reward_windows, at)
+    is_paced = terms.budget is not None and terms.budget.is_paced
+    results: list[Decided | NoEligibleArm | BudgetExhausted] = []
+    for row, (each, arm) in enumerate(zip(asked, chosen, strict=True)):
+        if arm < 0:
+            results.append(_nothing_left(snapshot, removed[row], lacking_usd[row]))
+            continue
+        decision = Decision(
+            id=each.decision_id,
+            policy_id=policy.id,
+            at=at,
+            arm_id=snapshot.arms[arm].id,
+            propensity=float(propensities[row, arm]),
+            context=each.context,
+            schema_id=snapshot.schema.id,
+            fingerprint=each.query.fingerprint,
+            tradeoff=tradeoffs[row],
+            input_tokens=tokens[row],
+            list_usd=float(list_usd[row, arm]),
+            price=snapshot.prices[arm],
+            policy_version=policy.version,
+            snapshot_version=snapshot.learned_version,
+            candidates=candidates[row],
+            labels=each.query.labels,
+            charge=_charge(terms, charged.cost_usd[row], reserved_usd[row], arm),
+            deadlines=deadlines,
+            is_deferred=each.query.defer_activation,
         )
-    return Decided(decision, considered, lacking_usd)
+        considered = None
+        if is_paced:
+            considered = _considered(
+                snapshot,
+                each.decision_id,
+                removed[row],
+                mean[row],
+                variance[row],
+                charged.of(row),
+                list_usd[row],
+                tokens[row],
+            )
+        results.append(Decided(decision, considered, lacking_usd[row]))
+    return results
+
+
+def _propensities(
+    snapshot: Snapshot,
+    utility: Array,
+    variance: Array,
+    removed: NDArray[np.int32],
+    terms: Terms,
+) -> Array:
+    """(queries, arms); all 0 where no arm is eligible."""
+    eligible = removed == Removal.NONE
+    decidable = eligible.any(axis=1)
+    if not decidable.all():
+        propensities = np.zeros(utility.shape)
+        if decidable.any():
+            propensities[decidable] = _propensities(
+                snapshot, utility[decidable], variance[decidable], removed[decidable], terms
+            )
+        return propensities
+    open_utility = np.where(eligible, utility, -np.inf)
+    propensities = snapshot.choice.propensities(open_utility, variance)
+    if terms.slots:
+        exploring = np.array(
+            [arm.status is ArmStatus.EXPLORE and arm.id in terms.slots for arm in snapshot.arms]
+        )
+        for row, open_arms in zip(propensities, eligible, strict=True):
+            row[open_arms] = with_floor(row[open_arms], exploring[open_arms])
+    if not (np.abs(propensities.sum(axis=1) - 1) <= LARGEST_DEFECT).all():
+        raise ArithmeticError("the propensities do not sum to 1")
+    return propensities
 
 
 def _nothing_left(
@@ -181,7 +243,7 @@ def _nothing_left(
 
 
 def _charge(
-    terms: Terms, estimates: Estimates, reserved_usd: Array | None, chosen: int
+    terms: Terms, cost_usd: Array, reserved_usd: Array | None, chosen: int
 ) -> Charge | None:
     """What the budget has to do with the decision; None where none is set."""
     budget = terms.budget
@@ -194,7 +256,7 @@ def _charge(
         balance=terms.account.balance,
         utilisation=terms.account.utilisation(budget),
         overshoot_usd=terms.account.overshoot_usd(budget),
-        expected_usd=float(estimates.cost_usd[chosen]),
+        expected_usd=float(cost_usd[chosen]),
         reserved_usd=None if reserved is None else float(reserved),
         limit_name=None if reserved is None else terms.limit_name,
     )
@@ -226,11 +288,13 @@ def _considered(
     )
 
 
-def _charged(snapshot: Snapshot, query: Query, estimates: Estimates) -> Estimates:
+def _charged(snapshot: Snapshot, queries: Sequence[Query], estimates: Estimates) -> Estimates:
     """The estimates by which arms are judged: the cost with what turning to the arm costs."""
-    if not query.switch_cost_usd:
+    if not any(query.switch_cost_usd for query in queries):
         return estimates
-    added_usd = [query.switch_cost_usd.get(arm.name, 0.0) for arm in snapshot.arms]
+    added_usd = [
+        [query.switch_cost_usd.get(arm.name, 0.0) for arm in snapshot.arms] for query in queries
+    ]
     return with_added_cost(estimates, np.array(added_usd))
 
 
@@ -241,17 +305,23 @@ def _ranked(
     removed: NDArray[np.int32],
     propensities: Array,
 ) -> Candidates:
-    """The eligible arms by falling utility, then the removed ones; NaN where nothing is learned."""
+    """
+    (queries, arms): the eligible arms by falling utility, then the removed ones.
+
+    NaN where nothing is learned.
+    """
     order = np.lexsort((-utility, removed != Removal.NONE))
-    candidates = np.empty(len(snapshot.arms), dtype=CANDIDATE)
-    candidates["arm"] = [arm_bits(snapshot.arms[position].id) for position in order]
-    candidates["removed_by"] = removed[order]
-    candidates["propensity"] = propensities[order]
-    candidates["utility"] = utility[order]
-    candidates["mean"] = candidates["deviation"] = np.nan
-    mean, deviation = estimates.mean, estimates.deviation
-    for objective in snapshot.policy.settings.objectives:
-        candidates["mean"][:, objective] = mean[order, objective]
-        candidates["deviation"][:, objective] = deviation[order, objective]
+    rows = np.arange(len(order))[:, None]
+    candidates = np.empty(order.shape, dtype=CANDIDATE)
+    candidates["arm"] = snapshot.arm_bits[order]
+    candidates["removed_by"] = removed[rows, order]
+    candidates["propensity"] = propensities[rows, order]
+    candidates["utility"] = utility[rows, order]
+    candidates["mean"] = estimates.mean[rows, order]
+    candidates["deviation"] = estimates.deviation[rows, order]
+    for objective in HEADS:
+        if objective not in snapshot.policy.settings.objectives:
+            candidates["mean"][..., objective] = np.nan
+            candidates["deviation"][..., objective] = np.nan
     candidates.setflags(write=False)
     return candidates

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bandit.domain.arm import ArmId
-from bandit.domain.decision import Decision, DecisionId, arm_bits
+from bandit.domain.arm import ArmId, arm_bits
+from bandit.domain.decision import Decision, DecisionId
 from bandit.domain.objective import Objective
 from bandit.domain.policy import Policy
 from bandit.features.schema import FeatureSchema

@@ -3,15 +3,12 @@
 import asyncio
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
 from bandit.domain.errors import (
@@ -28,9 +25,9 @@ from bandit.domain.query import Query
 from bandit.features.encoder import Encoder
 from bandit.features.schema import contexts_of
 from bandit.kernels.jit import Array
-from bandit.policies.spending import Terms
+from bandit.policies.spending import NO_TERMS, Terms
 from bandit.routing.budgets import Budgets
-from bandit.routing.deciding import Decided, decide_scored, scores_of, validate
+from bandit.routing.deciding import Asked, Decided, decide_each, scores_of, validate
 from bandit.routing.ledger import Ledger, Wish
 from bandit.routing.ports import DecisionBacklog
 from bandit.routing.snapshot import Snapshot
@@ -55,18 +52,18 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Scored:
+class _Group:
     """
-    A sound query with what every head says of it.
+    Sound queries of one policy with what every head says of them.
 
-    scores  (arms, heads, 2), of the snapshot's arms
+    positions  among all queries
+    scores     (queries, arms, heads, 2), of the snapshot's arms
     """
 
     snapshot: Snapshot
-    query: Query
-    context: NDArray[np.float32]
+    positions: Sequence[int]
+    asked: Sequence[Asked]
     scores: Array
-    decision_id: DecisionId
 
 
 class Router:
@@ -103,12 +100,10 @@ class Router:
 
     async def select(self, queries: Sequence[Query]) -> list[Answer | BanditError]:
         """Decide and record each query, in order; one that fails harms no other."""
-        answers: list[Answer | BanditError] = []
+        answers: list[Answer | BanditError] = [_UNANSWERED] * len(queries)
         try:
-            for scored in self._scored(queries):
-                answers.append(
-                    scored if isinstance(scored, BanditError) else await self._chosen(scored)
-                )
+            for group in self._groups(queries, answers):
+                await self._choose(group, answers)
         except BaseException:  # cancelled while waiting for a lease, too
             self._unbook(answers)
             raise
@@ -139,11 +134,13 @@ class Router:
 
     def preview(self, query: Query) -> Answer:
         """What `select` would decide, recorded and booked nowhere."""
-        (scored,) = self._scored([query])
-        if isinstance(scored, BanditError):
-            raise scored
-        decided = self._decided(scored, self._budgets.preview_terms)
-        return Answer(Recorded(decided.decision, durable=False), scored.snapshot.policy)
+        answers: list[Answer | BanditError] = [_UNANSWERED]
+        for group in self._groups([query], answers):
+            decided = self._decided(group, 0, self._budgets.preview_terms)
+            return Answer(Recorded(decided.decision, durable=False), group.snapshot.policy)
+        (error,) = answers
+        assert isinstance(error, BanditError)  # noqa: S101 - it is in no group
+        raise error
 
     def _unbook(self, answers: Sequence[Answer | BanditError]) -> None:
         """Put back what was booked for decisions that nobody will record."""
@@ -151,39 +148,57 @@ class Router:
             if isinstance(entry, Answer):
                 self._budgets.unbook(entry.policy, entry.recorded.decision)
 
-    async def _chosen(self, scored: _Scored) -> Answer | BanditError:
+    async def _choose(self, group: _Group, answers: list[Answer | BanditError]) -> None:
+        """Decide the queries of a group, together unless each one's spending moves the next."""
+        snapshot = group.snapshot
+        policy = snapshot.policy
+        if policy.settings.when_offline is WhenOffline.REFUSE and self._log.is_away:
+            for position in group.positions:
+                answers[position] = Unavailable("decisions cannot be stored")
+            return
+        at = self._clock()
+        if self._budgets.terms(snapshot, at) is not NO_TERMS:
+            for row, position in enumerate(group.positions):
+                answers[position] = await self._booked(group, row)
+            return
+        together = decide_each(snapshot, group.asked, group.scores, at=at)
+        for position, each in zip(group.positions, together, strict=True):
+            answers[position] = (
+                Answer(Recorded(each.decision, durable=False), policy)
+                if isinstance(each, Decided)
+                else each
+            )
+
+    async def _booked(self, group: _Group, row: int) -> Answer | BanditError:
         """The decision on one query, booked; once more if a lease can bring what it lacked."""
-        settings = scored.snapshot.policy.settings
-        if settings.when_offline is WhenOffline.REFUSE and self._log.is_away:
-            return Unavailable("decisions cannot be stored")
         try:
             try:
-                decided = self._decided(scored)
+                decided = self._decided(group, row, self._budgets.terms)
                 lacking_usd = decided.lacking_usd
             except BudgetExhausted as error:
                 lacking_usd = error.lacking_usd
             if lacking_usd > 0:
-                await self._lease(scored.snapshot, lacking_usd)
-                decided = self._decided(scored)
+                await self._lease(group.snapshot, lacking_usd)
+                decided = self._decided(group, row, self._budgets.terms)
         except BanditError as error:
             return error
-        self._budgets.book(scored.snapshot, decided)
-        return Answer(Recorded(decided.decision, durable=False), scored.snapshot.policy)
+        self._budgets.book(group.snapshot, decided)
+        return Answer(Recorded(decided.decision, durable=False), group.snapshot.policy)
 
     def _decided(
-        self, scored: _Scored, terms: Callable[[Snapshot, datetime], Terms] | None = None
+        self, group: _Group, row: int, terms: Callable[[Snapshot, datetime], Terms]
     ) -> Decided:
         at = self._clock()
-        terms = terms or self._budgets.terms
-        return decide_scored(
-            scored.snapshot,
-            scored.query,
-            scored.context,
-            scored.scores,
-            decision_id=scored.decision_id,
+        (decided,) = decide_each(
+            group.snapshot,
+            [group.asked[row]],
+            group.scores[row : row + 1],
             at=at,
-            terms=terms(scored.snapshot, at),
+            terms=terms(group.snapshot, at),
         )
+        if isinstance(decided, BanditError):
+            raise decided
+        return decided
 
     async def _lease(self, snapshot: Snapshot, lacking_usd: float) -> None:
         """Get more of the window's limit, if there is more; those who wait share one lease."""
@@ -214,9 +229,10 @@ class Router:
         self._ledger_away_until = 0.0
         self._budgets.told([wish], statements, self._clock())
 
-    def _scored(self, queries: Sequence[Query]) -> list[_Scored | BanditError]:
-        """The queries with what their contexts promise; those of one policy are scored together."""
-        entries: list[_Scored | BanditError | None] = [None] * len(queries)
+    def _groups(
+        self, queries: Sequence[Query], answers: list[Answer | BanditError]
+    ) -> Iterator[_Group]:
+        """The queries that can be decided, policy by policy; what cannot has its answer at once."""
         groups: dict[str, list[int]] = {}
         for position, query in enumerate(queries):
             groups.setdefault(query.policy, []).append(position)
@@ -225,31 +241,27 @@ class Router:
                 snapshot = self._snapshots.get(name)
             except BanditError as error:
                 for position in positions:
-                    entries[position] = error
+                    answers[position] = error
                 continue
-            group = [queries[position] for position in positions]
-            for position, entry in zip(positions, self._scored_by(snapshot, group), strict=True):
-                entries[position] = entry
-        return [entry for entry in entries if entry is not None]
+            sound = []
+            for position in positions:
+                problem = _problem(snapshot, queries[position])
+                if problem is None:
+                    sound.append(position)
+                else:
+                    answers[position] = problem
+            if sound:
+                yield self._group(snapshot, sound, [queries[position] for position in sound])
 
-    def _scored_by(
-        self, snapshot: Snapshot, queries: Sequence[Query]
-    ) -> list[_Scored | BanditError]:
-        problems = [_problem(snapshot, query) for query in queries]
-        sound = [q for q, problem in zip(queries, problems, strict=True) if problem is None]
-        if not sound:
-            return [problem for problem in problems if problem is not None]
-        contexts = contexts_of(snapshot.schema, sound, self._encoder)
-        rows = iter(zip(contexts, scores_of(snapshot, contexts), strict=True))
-        entries: list[_Scored | BanditError] = []
-        for query, problem in zip(queries, problems, strict=True):
-            if problem is not None:
-                entries.append(problem)
-                continue
-            context, scores = next(rows)
-            decision_id = DecisionId(query.decision_id or self._new_id())
-            entries.append(_Scored(snapshot, query, context, scores, decision_id))
-        return entries
+    def _group(
+        self, snapshot: Snapshot, positions: Sequence[int], queries: Sequence[Query]
+    ) -> _Group:
+        contexts = contexts_of(snapshot.schema, queries, self._encoder)
+        asked = [
+            Asked(query, context, DecisionId(query.decision_id or self._new_id()))
+            for query, context in zip(queries, contexts, strict=True)
+        ]
+        return _Group(snapshot, positions, asked, scores_of(snapshot, asked))
 
     async def _recall(self, queries: Sequence[Query], answers: list[Answer | BanditError]) -> None:
         """An id answered before gets that answer, even where none could be made now."""
@@ -281,6 +293,10 @@ class Router:
             async with asyncio.timeout(self._patience_s):
                 return await self._log.find(policy_id, ids)
         return {}
+
+
+# Stands for an answer until there is one.
+_UNANSWERED = Unavailable("the service is stopping")
 
 
 def _is_refused(answer: Answer | BanditError) -> bool:

@@ -1,17 +1,19 @@
 """One policy and what was learned for it, frozen and packed for scoring."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bandit.domain.arm import Arm
+from bandit.domain.arm import arm_bits as arm_bits_of
 from bandit.domain.errors import CorruptPosterior
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import Policy
-from bandit.domain.price import Price
+from bandit.domain.price import EXPECTED_OUTPUT_TOKENS, LEAST_USD, Price
 from bandit.features.schema import FeatureSchema, schema_of
 from bandit.kernels.jit import Array
 from bandit.learning.alarms import Alarm
@@ -28,6 +30,7 @@ from bandit.learning.stacking import (
     with_alternative,
 )
 from bandit.learning.sums import Sums, no_outcomes
+from bandit.policies.eligibility import Filters, filters_of
 from bandit.policies.policy import ChoicePolicy, policy_of
 from bandit.policies.utility import Normaliser, normaliser_of
 from bandit.routing.ports import Cell, StoredSums
@@ -73,6 +76,9 @@ class Snapshot:
     means            (arms, heads, features)
     covariances      (arms, heads, features (features + 1) / 2)   packed lower triangles
     noise            (arms, heads)
+    filters          what the arms and the policy's rules remove
+    arm_bits         (arms, 2)  the arms' ids as `CANDIDATE` keeps them
+    rates            (arms, 2)  list price as a line: USD per input token, USD besides
     """
 
     policy: Policy
@@ -88,18 +94,23 @@ class Snapshot:
     means: Array
     covariances: Array
     noise: Array
+    filters: Filters
+    arm_bits: NDArray[np.uint64]
+    rates: Array
 
     @property
     def unpriced_usd(self) -> float:
         """What stands in for the list price of an arm without one."""
-        return self.policy.settings.unpriced_list_usd or self.normaliser.middle_usd
+        return _unpriced_usd(self.policy, self.normaliser)
 
-    def list_usd(self, input_tokens: float) -> Array:
-        """(arms,) list price of a query; a fixed one stands in for an arm without a price."""
-        unpriced = self.unpriced_usd
-        return np.array(
-            [unpriced if price is None else price.list_usd(input_tokens) for price in self.prices]
-        )
+    def list_usd(self, input_tokens: float | Array) -> Array:
+        """
+        (arms,) list price of a query; a fixed one stands in for an arm without a price.
+
+        input_tokens  of one query, or (queries, 1): then (queries, arms)
+        """
+        listed: Array = np.maximum(self.rates[:, 0] * input_tokens + self.rates[:, 1], LEAST_USD)
+        return listed
 
 
 def snapshot_of(
@@ -155,13 +166,16 @@ def snapshot_of(
             means[:, head], covariances[:, head, -1], noise[:, head] = stacked(
                 [each.posterior for each in learned], alternatives, weights[head]
             )
-    for array in (means, covariances, noise):
+    normaliser = normaliser_of(policy.settings, arms, now)
+    arm_bits = np.array([arm_bits_of(arm.id) for arm in arms], dtype=np.uint64).reshape(-1, 2)
+    rates = _rates(prices, _unpriced_usd(policy, normaliser))
+    for array in (means, covariances, noise, arm_bits, rates):
         array.setflags(write=False)
     return Snapshot(
         policy=policy,
         schema=schema,
         choice=policy_of(policy.settings),
-        normaliser=normaliser_of(policy.settings, arms, now),
+        normaliser=normaliser,
         learned_version=learned_version,
         as_of=now,
         arms=arms,
@@ -171,6 +185,9 @@ def snapshot_of(
         means=means,
         covariances=covariances,
         noise=noise,
+        filters=filters_of(arms, policy.settings.rules),
+        arm_bits=arm_bits,
+        rates=rates,
     )
 
 
@@ -227,6 +244,21 @@ def _believed(
         posterior, alternative = with_alternative(together, prior)
         return replace(posterior, weight=sums.weight), alternative
     return replace(posterior_from(together, prior), weight=sums.weight), None
+
+
+def _unpriced_usd(policy: Policy, normaliser: Normaliser) -> float:
+    return policy.settings.unpriced_list_usd or normaliser.middle_usd
+
+
+def _rates(prices: Sequence[Price | None], unpriced_usd: float) -> Array:
+    rates = np.empty((len(prices), 2))
+    for position, price in enumerate(prices):
+        if price is None:
+            rates[position] = 0.0, unpriced_usd
+        else:
+            besides_usd = price.usd(0, EXPECTED_OUTPUT_TOKENS)
+            rates[position] = price.input_usd_per_million / 1e6, besides_usd
+    return rates
 
 
 def _same(before: tuple[Arm, ...], after: tuple[Arm, ...]) -> bool:

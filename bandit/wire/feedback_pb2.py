@@ -27,15 +27,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61ndit/router/v1/feedback.proto\x12\x10\x62\x61ndit.router.v1\x1a\x1e\x62\x61ndit/router/v1/catalog.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xc1\x02\n\rReportRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x14\n\x07quality\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08\x63ost_usd\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nlatency_ms\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x07 \x01(\x03H\x03\x88\x01\x01\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x12\x10\n\x08sequence\x18\t \x01(\x03\x12/\n\x0bobserved_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x42\n\n\x08_qualityB\x0b\n\t_cost_usdB\r\n\x0b_latency_msB\x10\n\x0e_output_tokens\"\x80\x01\n\nHeadResult\x12.\n\tobjective\x18\x01 \x01(\x0e\x32\x1b.bandit.router.v1.Objective\x12\x32\n\x0b\x64isposition\x18\x02 \x01(\x0e\x32\x1d.bandit.router.v1.Disposition\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x0eReportResponse\x12+\n\x05heads\x18\x01 \x03(\x0b\x32\x1c.bandit.router.v1.HeadResult\"G\n\x12\x42\x61tchReportRequest\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.bandit.router.v1.ReportRequest\"v\n\x0f\x42\x61tchReportItem\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32 .bandit.router.v1.ReportResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"G\n\x13\x42\x61tchReportResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.bandit.router.v1.BatchReportItem*\x93\x01\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ISPOSITION_ACCEPTED\x10\x01\x12\x19\n\x15\x44ISPOSITION_DUPLICATE\x10\x02\x12\x19\n\x15\x44ISPOSITION_CORRECTED\x10\x03\x12\x17\n\x13\x44ISPOSITION_IGNORED\x10\x04\x32\xb3\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12K\n\x06Report\x12\x1f.bandit.router.v1.ReportRequest\x1a .bandit.router.v1.ReportResponse\x12Z\n\x0b\x42\x61tchReport\x12$.bandit.router.v1.BatchReportRequest\x1a%.bandit.router.v1.BatchReportResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x62\x61ndit/router/v1/feedback.proto\x12\x10\x62\x61ndit.router.v1\x1a\x1e\x62\x61ndit/router/v1/catalog.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xc1\x02\n\rReportRequest\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x14\n\x07quality\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\x08\x63ost_usd\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nlatency_ms\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\routput_tokens\x18\x07 \x01(\x03H\x03\x88\x01\x01\x12\x0e\n\x06\x66\x61iled\x18\x08 \x01(\x08\x12\x10\n\x08sequence\x18\t \x01(\x03\x12/\n\x0bobserved_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x42\n\n\x08_qualityB\x0b\n\t_cost_usdB\r\n\x0b_latency_msB\x10\n\x0e_output_tokens\"\x80\x01\n\nHeadResult\x12.\n\tobjective\x18\x01 \x01(\x0e\x32\x1b.bandit.router.v1.Objective\x12\x32\n\x0b\x64isposition\x18\x02 \x01(\x0e\x32\x1d.bandit.router.v1.Disposition\x12\x0e\n\x06reason\x18\x03 \x01(\t\"=\n\x0eReportResponse\x12+\n\x05heads\x18\x01 \x03(\x0b\x32\x1c.bandit.router.v1.HeadResult\"G\n\x12\x42\x61tchReportRequest\x12\x31\n\x08requests\x18\x01 \x03(\x0b\x32\x1f.bandit.router.v1.ReportRequest\"v\n\x0f\x42\x61tchReportItem\x12\x34\n\x08response\x18\x01 \x01(\x0b\x32 .bandit.router.v1.ReportResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"G\n\x13\x42\x61tchReportResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.bandit.router.v1.BatchReportItem\"F\n\x13ReportStreamRequest\x12/\n\x06report\x18\x01 \x01(\x0b\x32\x1f.bandit.router.v1.ReportRequest\"G\n\x14ReportStreamResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.bandit.router.v1.BatchReportItem*\x93\x01\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44ISPOSITION_ACCEPTED\x10\x01\x12\x19\n\x15\x44ISPOSITION_DUPLICATE\x10\x02\x12\x19\n\x15\x44ISPOSITION_CORRECTED\x10\x03\x12\x17\n\x13\x44ISPOSITION_IGNORED\x10\x04\x32\x96\x02\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12K\n\x06Report\x12\x1f.bandit.router.v1.ReportRequest\x1a .bandit.router.v1.ReportResponse\x12Z\n\x0b\x42\x61tchReport\x12$.bandit.router.v1.BatchReportRequest\x1a%.bandit.router.v1.BatchReportResponse\x12\x61\n\x0cReportStream\x12%.bandit.router.v1.ReportStreamRequest\x1a&.bandit.router.v1.ReportStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bandit.wire.feedback_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DISPOSITION']._serialized_start=928
-  _globals['_DISPOSITION']._serialized_end=1075
+  _globals['_DISPOSITION']._serialized_start=1073
+  _globals['_DISPOSITION']._serialized_end=1220
   _globals['_REPORTREQUEST']._serialized_start=144
   _globals['_REPORTREQUEST']._serialized_end=465
   _globals['_HEADRESULT']._serialized_start=468
@@ -48,6 +48,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHREPORTITEM']._serialized_end=852
   _globals['_BATCHREPORTRESPONSE']._serialized_start=854
   _globals['_BATCHREPORTRESPONSE']._serialized_end=925
-  _globals['_FEEDBACK']._serialized_start=1078
-  _globals['_FEEDBACK']._serialized_end=1257
+  _globals['_REPORTSTREAMREQUEST']._serialized_start=927
+  _globals['_REPORTSTREAMREQUEST']._serialized_end=997
+  _globals['_REPORTSTREAMRESPONSE']._serialized_start=999
+  _globals['_REPORTSTREAMRESPONSE']._serialized_end=1070
+  _globals['_FEEDBACK']._serialized_start=1223
+  _globals['_FEEDBACK']._serialized_end=1501
 # @@protoc_insertion_point(module_scope)

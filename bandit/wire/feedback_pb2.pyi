@@ -204,7 +204,7 @@ class BatchReportRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportRequest]:
-        """At most 256. They are independent and may be for different policies."""
+        """At most 1,024. They are independent and may be for different policies."""
 
     def __init__(
         self,
@@ -274,3 +274,51 @@ class BatchReportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchReportResponse: _TypeAlias = BatchReportResponse  # noqa: Y015
+
+@_typing.final
+class ReportStreamRequest(_message.Message):
+    """One report of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___ReportRequest:
+        """As for Report."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___ReportRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportStreamRequest: _TypeAlias = ReportStreamRequest  # noqa: Y015
+
+@_typing.final
+class ReportStreamResponse(_message.Message):
+    """What became of one report of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item(self) -> Global___BatchReportItem:
+        """Its answer, or why it failed."""
+
+    def __init__(
+        self,
+        *,
+        item: Global___BatchReportItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportStreamResponse: _TypeAlias = ReportStreamResponse  # noqa: Y015

@@ -47,6 +47,11 @@ class FeedbackStub:
                 request_serializer=bandit_dot_router_dot_v1_dot_feedback__pb2.BatchReportRequest.SerializeToString,
                 response_deserializer=bandit_dot_router_dot_v1_dot_feedback__pb2.BatchReportResponse.FromString,
                 _registered_method=True)
+        self.ReportStream = channel.stream_stream(
+                '/bandit.router.v1.Feedback/ReportStream',
+                request_serializer=bandit_dot_router_dot_v1_dot_feedback__pb2.ReportStreamRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_feedback__pb2.ReportStreamResponse.FromString,
+                _registered_method=True)
 
 
 class FeedbackServicer:
@@ -68,8 +73,17 @@ class FeedbackServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchReport(self, request, context):
-        """Report for up to 256 outcomes in one message. One that fails fails alone, in its item.
-        RESOURCE_EXHAUSTED for more than 256.
+        """Report for up to 1,024 outcomes in one message. One that fails fails alone, in its item.
+        RESOURCE_EXHAUSTED for more than 1,024.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportStream(self, request_iterator, context):
+        """Report for one outcome after the other, answered in their order as they are stored, up to 256
+        of them at a time: then the service reads on as answers are taken. One that fails fails alone,
+        in its item. Ends as SelectStream does.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,6 +101,11 @@ def add_FeedbackServicer_to_server(servicer, server):
                     servicer.BatchReport,
                     request_deserializer=bandit_dot_router_dot_v1_dot_feedback__pb2.BatchReportRequest.FromString,
                     response_serializer=bandit_dot_router_dot_v1_dot_feedback__pb2.BatchReportResponse.SerializeToString,
+            ),
+            'ReportStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.ReportStream,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_feedback__pb2.ReportStreamRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_feedback__pb2.ReportStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -146,6 +165,33 @@ class Feedback:
             '/bandit.router.v1.Feedback/BatchReport',
             bandit_dot_router_dot_v1_dot_feedback__pb2.BatchReportRequest.SerializeToString,
             bandit_dot_router_dot_v1_dot_feedback__pb2.BatchReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/bandit.router.v1.Feedback/ReportStream',
+            bandit_dot_router_dot_v1_dot_feedback__pb2.ReportStreamRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_feedback__pb2.ReportStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,8 +45,13 @@ class FeedbackStub:
     UNAVAILABLE with RetryInfo when the report could not be stored: send it again.
     """
     BatchReport: _grpc.UnaryUnaryMultiCallable[_feedback_pb2.BatchReportRequest, _feedback_pb2.BatchReportResponse]
-    """Report for up to 256 outcomes in one message. One that fails fails alone, in its item.
-    RESOURCE_EXHAUSTED for more than 256.
+    """Report for up to 1,024 outcomes in one message. One that fails fails alone, in its item.
+    RESOURCE_EXHAUSTED for more than 1,024.
+    """
+    ReportStream: _grpc.StreamStreamMultiCallable[_feedback_pb2.ReportStreamRequest, _feedback_pb2.ReportStreamResponse]
+    """Report for one outcome after the other, answered in their order as they are stored, up to 256
+    of them at a time: then the service reads on as answers are taken. One that fails fails alone,
+    in its item. Ends as SelectStream does.
     """
 
 @_typing.type_check_only
@@ -66,8 +71,13 @@ class FeedbackAsyncStub(FeedbackStub):
     UNAVAILABLE with RetryInfo when the report could not be stored: send it again.
     """
     BatchReport: _aio.UnaryUnaryMultiCallable[_feedback_pb2.BatchReportRequest, _feedback_pb2.BatchReportResponse]  # type: ignore[assignment]
-    """Report for up to 256 outcomes in one message. One that fails fails alone, in its item.
-    RESOURCE_EXHAUSTED for more than 256.
+    """Report for up to 1,024 outcomes in one message. One that fails fails alone, in its item.
+    RESOURCE_EXHAUSTED for more than 1,024.
+    """
+    ReportStream: _aio.StreamStreamMultiCallable[_feedback_pb2.ReportStreamRequest, _feedback_pb2.ReportStreamResponse]  # type: ignore[assignment]
+    """Report for one outcome after the other, answered in their order as they are stored, up to 256
+    of them at a time: then the service reads on as answers are taken. One that fails fails alone,
+    in its item. Ends as SelectStream does.
     """
 
 class FeedbackServicer(metaclass=_abc_1.ABCMeta):
@@ -96,8 +106,19 @@ class FeedbackServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_pb2.BatchReportRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_feedback_pb2.BatchReportResponse, _abc.Awaitable[_feedback_pb2.BatchReportResponse]]:
-        """Report for up to 256 outcomes in one message. One that fails fails alone, in its item.
-        RESOURCE_EXHAUSTED for more than 256.
+        """Report for up to 1,024 outcomes in one message. One that fails fails alone, in its item.
+        RESOURCE_EXHAUSTED for more than 1,024.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_feedback_pb2.ReportStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_feedback_pb2.ReportStreamResponse], _abc.AsyncIterator[_feedback_pb2.ReportStreamResponse]]:
+        """Report for one outcome after the other, answered in their order as they are stored, up to 256
+        of them at a time: then the service reads on as answers are taken. One that fails fails alone,
+        in its item. Ends as SelectStream does.
         """
 
 def add_FeedbackServicer_to_server(servicer: FeedbackServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

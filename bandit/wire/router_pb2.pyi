@@ -501,7 +501,7 @@ class BatchSelectRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SelectRequest]:
-        """At most 256. They are independent and may be for different policies."""
+        """At most 1,024. They are independent and may be for different policies."""
 
     def __init__(
         self,
@@ -571,6 +571,54 @@ class BatchSelectResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchSelectResponse: _TypeAlias = BatchSelectResponse  # noqa: Y015
+
+@_typing.final
+class SelectStreamRequest(_message.Message):
+    """One request of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___SelectRequest:
+        """As for Select."""
+
+    def __init__(
+        self,
+        *,
+        request: Global___SelectRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelectStreamRequest: _TypeAlias = SelectStreamRequest  # noqa: Y015
+
+@_typing.final
+class SelectStreamResponse(_message.Message):
+    """What became of one request of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item(self) -> Global___BatchSelectItem:
+        """The choice, or why there is none."""
+
+    def __init__(
+        self,
+        *,
+        item: Global___BatchSelectItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelectStreamResponse: _TypeAlias = SelectStreamResponse  # noqa: Y015
 
 @_typing.final
 class PreviewRequest(_message.Message):

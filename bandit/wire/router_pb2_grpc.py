@@ -49,6 +49,11 @@ class RouterStub:
                 request_serializer=bandit_dot_router_dot_v1_dot_router__pb2.BatchSelectRequest.SerializeToString,
                 response_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.BatchSelectResponse.FromString,
                 _registered_method=True)
+        self.SelectStream = channel.stream_stream(
+                '/bandit.router.v1.Router/SelectStream',
+                request_serializer=bandit_dot_router_dot_v1_dot_router__pb2.SelectStreamRequest.SerializeToString,
+                response_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.SelectStreamResponse.FromString,
+                _registered_method=True)
         self.Preview = channel.unary_unary(
                 '/bandit.router.v1.Router/Preview',
                 request_serializer=bandit_dot_router_dot_v1_dot_router__pb2.PreviewRequest.SerializeToString,
@@ -85,8 +90,18 @@ class RouterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchSelect(self, request, context):
-        """Select for up to 256 requests in one message, much cheaper than one by one. A request that
-        fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 256.
+        """Select for up to 1,024 requests in one message, much cheaper than one by one. A request that
+        fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 1,024.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SelectStream(self, request_iterator, context):
+        """Select for one request after the other, answered in their order as they are decided, up to 256
+        of them at a time: then the service reads on as answers are taken. A request that fails fails
+        alone, in its item. Ends when the caller has ended and all is answered; UNAVAILABLE, with all
+        answered that was read, when the service stops.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +136,11 @@ def add_RouterServicer_to_server(servicer, server):
                     servicer.BatchSelect,
                     request_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.BatchSelectRequest.FromString,
                     response_serializer=bandit_dot_router_dot_v1_dot_router__pb2.BatchSelectResponse.SerializeToString,
+            ),
+            'SelectStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.SelectStream,
+                    request_deserializer=bandit_dot_router_dot_v1_dot_router__pb2.SelectStreamRequest.FromString,
+                    response_serializer=bandit_dot_router_dot_v1_dot_router__pb2.SelectStreamResponse.SerializeToString,
             ),
             'Preview': grpc.unary_unary_rpc_method_handler(
                     servicer.Preview,
@@ -192,6 +212,33 @@ class Router:
             '/bandit.router.v1.Router/BatchSelect',
             bandit_dot_router_dot_v1_dot_router__pb2.BatchSelectRequest.SerializeToString,
             bandit_dot_router_dot_v1_dot_router__pb2.BatchSelectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SelectStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/bandit.router.v1.Router/SelectStream',
+            bandit_dot_router_dot_v1_dot_router__pb2.SelectStreamRequest.SerializeToString,
+            bandit_dot_router_dot_v1_dot_router__pb2.SelectStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,8 +50,14 @@ class RouterStub:
     which filter removed which arm; UNAVAILABLE when the service cannot decide now.
     """
     BatchSelect: _grpc.UnaryUnaryMultiCallable[_router_pb2.BatchSelectRequest, _router_pb2.BatchSelectResponse]
-    """Select for up to 256 requests in one message, much cheaper than one by one. A request that
-    fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 256.
+    """Select for up to 1,024 requests in one message, much cheaper than one by one. A request that
+    fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 1,024.
+    """
+    SelectStream: _grpc.StreamStreamMultiCallable[_router_pb2.SelectStreamRequest, _router_pb2.SelectStreamResponse]
+    """Select for one request after the other, answered in their order as they are decided, up to 256
+    of them at a time: then the service reads on as answers are taken. A request that fails fails
+    alone, in its item. Ends when the caller has ended and all is answered; UNAVAILABLE, with all
+    answered that was read, when the service stops.
     """
     Preview: _grpc.UnaryUnaryMultiCallable[_router_pb2.PreviewRequest, _router_pb2.PreviewResponse]
     """What Select would answer, with every candidate explained; nothing is recorded. Errors as Select."""
@@ -84,8 +90,14 @@ class RouterAsyncStub(RouterStub):
     which filter removed which arm; UNAVAILABLE when the service cannot decide now.
     """
     BatchSelect: _aio.UnaryUnaryMultiCallable[_router_pb2.BatchSelectRequest, _router_pb2.BatchSelectResponse]  # type: ignore[assignment]
-    """Select for up to 256 requests in one message, much cheaper than one by one. A request that
-    fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 256.
+    """Select for up to 1,024 requests in one message, much cheaper than one by one. A request that
+    fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 1,024.
+    """
+    SelectStream: _aio.StreamStreamMultiCallable[_router_pb2.SelectStreamRequest, _router_pb2.SelectStreamResponse]  # type: ignore[assignment]
+    """Select for one request after the other, answered in their order as they are decided, up to 256
+    of them at a time: then the service reads on as answers are taken. A request that fails fails
+    alone, in its item. Ends when the caller has ended and all is answered; UNAVAILABLE, with all
+    answered that was read, when the service stops.
     """
     Preview: _aio.UnaryUnaryMultiCallable[_router_pb2.PreviewRequest, _router_pb2.PreviewResponse]  # type: ignore[assignment]
     """What Select would answer, with every candidate explained; nothing is recorded. Errors as Select."""
@@ -127,8 +139,20 @@ class RouterServicer(metaclass=_abc_1.ABCMeta):
         request: _router_pb2.BatchSelectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_router_pb2.BatchSelectResponse, _abc.Awaitable[_router_pb2.BatchSelectResponse]]:
-        """Select for up to 256 requests in one message, much cheaper than one by one. A request that
-        fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 256.
+        """Select for up to 1,024 requests in one message, much cheaper than one by one. A request that
+        fails fails alone, in its item. RESOURCE_EXHAUSTED for more than 1,024.
+        """
+
+    @_abc_1.abstractmethod
+    def SelectStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_router_pb2.SelectStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_router_pb2.SelectStreamResponse], _abc.AsyncIterator[_router_pb2.SelectStreamResponse]]:
+        """Select for one request after the other, answered in their order as they are decided, up to 256
+        of them at a time: then the service reads on as answers are taken. A request that fails fails
+        alone, in its item. Ends when the caller has ended and all is answered; UNAVAILABLE, with all
+        answered that was read, when the service stops.
         """
 
     @_abc_1.abstractmethod

@@ -10,7 +10,8 @@ import numpy as np
 
 import migrations
 from bandit.client import Charge
-from bandit.domain.decision import CANDIDATE, EPOCH, NO_DAY, arm_bits, day_of
+from bandit.domain.arm import arm_bits
+from bandit.domain.decision import CANDIDATE, EPOCH, NO_DAY, day_of
 from bandit.domain.objective import Objective
 from bandit.store.postgres.engine import make_engine, transaction
 

@@ -24,12 +24,18 @@ DataDir = Annotated[
     ),
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Router processes on one port; absent: one.", show_default=False),
+]
+
 
 def up(
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     host: Host = None,
     port: Port = None,
+    workers: Workers = None,
 ) -> None:
     """
     Run everything: a Postgres of its own, migrations, router and learner, until Ctrl-C.
@@ -43,7 +49,9 @@ def up(
     from services.settings import Settings
     from services.supervisor import Stack
 
-    settings = Settings.load(database_url=database_url, data_dir=data_dir, host=host, port=port)
+    settings = Settings.load(
+        database_url=database_url, data_dir=data_dir, host=host, port=port, workers=workers
+    )
     configure(settings, process="supervisor")
     with suppress(KeyboardInterrupt), Stack.start(settings) as stack:  # which is how it ends
         _greet(settings, stack)
@@ -63,18 +71,38 @@ def _greet(settings: "Settings", stack: "Stack") -> None:
     sys.stdout.flush()
 
 
-def serve(database_url: DatabaseUrl = None, host: Host = None, port: Port = None) -> None:
+def serve(
+    database_url: DatabaseUrl = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+) -> None:
     """
     Run the router alone, on a database that is migrated.
 
     \b
-    bandit-router serve --database-url postgresql://user@host/database
+    bandit-router serve --database-url postgresql://user@host/database --workers 2
     BANDIT_DATABASE_URL=postgresql://user@host/database bandit-router serve --port 50051
     """
     from services.settings import Settings
 
-    settings = Settings.load(database_url=database_url, host=host, port=port)
+    settings = Settings.load(database_url=database_url, host=host, port=port, workers=workers)
+    if settings.workers > 1:
+        _serve_together(settings)
+        return
     _become("services.router", settings, database_url=database_url, host=host, port=port)
+
+
+def _serve_together(settings: "Settings") -> None:
+    """Several routers on one port; one that dies is started again."""
+    from services.logs import configure
+    from services.supervisor import Stack
+
+    configure(settings, process="supervisor")
+    with suppress(KeyboardInterrupt), Stack.start(settings, routers_only=True) as stack:
+        show(f"[bold green]ready[/] at {escaped(stack.target)}; Ctrl-C ends it")
+        sys.stdout.flush()
+        stack.wait()
 
 
 def learn(database_url: DatabaseUrl = None) -> None:

@@ -1,6 +1,5 @@
 """`python -m services.router`: the settings' router, until it is told to stop."""
 
-import asyncio
 import os
 import sys
 
@@ -23,6 +22,8 @@ def main() -> int:
 def _serve(supervisor: Parent | None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what matters is raised, and told by us
     # Imported here: compiling the kernels takes seconds, while the supervisor's orders come.
+    import uvloop
+
     from services.logs import configure
     from services.router.server import CannotListen, serve
 
@@ -34,7 +35,7 @@ def _serve(supervisor: Parent | None) -> int:
     configure(settings, process="router")
     try:
         # `asyncio.run` would wait for threads, and they may wait for a database that is silent.
-        asyncio.new_event_loop().run_until_complete(serve(settings, tell_ready=tell_ready))
+        uvloop.new_event_loop().run_until_complete(serve(settings, tell_ready=tell_ready))
     except CannotListen as error:
         print(error, file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from bandit.domain.decision import arm_from_bits
+from bandit.domain.arm import arm_from_bits
 from bandit.domain.errors import (
     BanditError,
     InvalidInput,
@@ -23,6 +23,7 @@ from bandit.domain.query import Query
 from bandit.routing.activation import Activation, Wanted
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
+from bandit.routing.gathering import Gathering
 from bandit.routing.ports import Catalog, PosteriorReader
 from bandit.routing.router import Answer, Router
 from services.router.budget_state import BudgetState, SpendingReader, SpendingState
@@ -44,11 +45,15 @@ class FreshRouter:
     def __init__(self, router: Router, snapshots: ServedSnapshots) -> None:
         self._router = router
         self._snapshots = snapshots
+        self._gathering = Gathering(router.select)
 
     async def select(self, query: Query) -> Answer:
-        """Decide and record one query."""
-        (answer,) = await self.select_each([query])
-        return _or_raise(answer)
+        """Decide and record one query, together with others that come at the moment."""
+        answer = await self._gathering.answer(query)
+        if isinstance(answer, _MISSING):  # looked for alone: the others need not wait
+            (answer,) = await self.select_each([query])
+            return _or_raise(answer)
+        return _or_raise(await self._with_known_arms(_with_own_fault(query, answer)))
 
     async def select_each(
         self, queries: Sequence[Query | BanditError]
@@ -67,7 +72,11 @@ class FreshRouter:
 
     async def _with_known_arms(self, answer: Answer | BanditError) -> Answer | BanditError:
         """A stored answer may name an arm that is newer than the policy held here."""
-        if isinstance(answer, BanditError) or _knows_arms(answer.policy, answer):
+        if (
+            isinstance(answer, BanditError)
+            or not answer.recorded.replayed
+            or _knows_arms(answer.policy, answer)
+        ):
             return answer
         await _in_time(self._snapshots.refresh(), PATIENCE_S)
         policy = self._snapshots.policy(answer.policy.name)

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -14,6 +15,7 @@ from services.logs import logger
 from services.router.status import internal_status, status_of
 
 _SLICES = 10
+_OURS = "/bandit.router."
 
 _log = logger(__name__)
 
@@ -26,6 +28,7 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc,type-arg,unused-ig
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._handlers: dict[str, Any] = {}  # by method: wrapping one again for each call shows
 
     async def until_quiet(self, *, for_s: float) -> None:
         """Wait until no call is under way, and none has begun for a while."""
@@ -42,30 +45,30 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc,type-arg,unused-ig
         continuation: Callable[[Any], Awaitable[Any]],
         handler_call_details: Any,
     ) -> Any:
-        """The handler of this call, wrapped; streams (health, reflection) stay as they are."""
+        """The handler of this call, wrapped; the streams of others stay as they are."""
+        method = handler_call_details.method
+        known = self._handlers.get(method)
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
+        if handler is None:
+            return None  # not kept: callers may ask for any name
+        if handler.unary_unary is not None:
+            handler = self._wrapped(handler, method)
+        elif handler.stream_stream is not None and method.startswith(_OURS):
+            handler = self._wrapped_stream(handler, method)
+        self._handlers[method] = handler
+        return handler
 
+    def _wrapped(self, handler: Any, method: str) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._started += 1
             self._under_way += 1
             self._idle.clear()
             try:
                 return await handler.unary_unary(request, context)
-            except BanditError as error:
-                await _abort(context, status_of(error))
-            except (grpc.aio.AbortError, asyncio.CancelledError):
-                raise
             except Exception as error:
-                error_id = secrets.token_hex(6)
-                _log.error(
-                    "call failed",
-                    method=handler_call_details.method,
-                    error_id=error_id,
-                    exc_info=error,
-                )
-                await _abort(context, internal_status(error_id))
+                await _told(error, method, context)
             finally:
                 self._under_way -= 1
                 if self._under_way == 0:
@@ -76,6 +79,33 @@ class Calls(grpc.aio.ServerInterceptor):  # type: ignore[misc,type-arg,unused-ig
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    def _wrapped_stream(self, handler: Any, method: str) -> Any:
+        async def stream(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            # Not counted: it ends when its caller likes, and by itself when the service stops.
+            try:
+                async with aclosing(handler.stream_stream(requests, context)) as items:
+                    async for item in items:
+                        yield item
+            except Exception as error:
+                await _told(error, method, context)
+
+        return grpc.stream_stream_rpc_method_handler(
+            stream,
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+async def _told(error: Exception, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    """End the call with what its caller may know of the error."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, BanditError):
+        await _abort(context, status_of(error))
+    error_id = secrets.token_hex(6)
+    _log.error("call failed", method=method, error_id=error_id, exc_info=error)
+    await _abort(context, internal_status(error_id))
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: Status) -> None:

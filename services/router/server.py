@@ -73,11 +73,11 @@ async def serve(
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
-                # Two servers on one port would share its calls without a word.
-                ("grpc.so_reuseport", 0),
+                # Two services on one port would share its calls without a word.
+                ("grpc.so_reuseport", int(settings.workers > 1)),
             ],
         )
-        readiness = _add_services(server, parts, settings)
+        readiness = _add_services(server, parts, settings, stopping)
         port = _bound(server, settings)
         await _set_all(readiness, _NOT_SERVING)
         await server.start()
@@ -95,14 +95,14 @@ async def serve(
 
 
 def _add_services(
-    server: grpc.aio.Server, parts: Parts, settings: Settings
+    server: grpc.aio.Server, parts: Parts, settings: Settings, stopping: asyncio.Event
 ) -> health.aio.HealthServicer:
     most = settings.max_batch
     router_pb2_grpc.add_RouterServicer_to_server(
-        RouterServicer(parts.router, parts.activation, max_batch=most), server
+        RouterServicer(parts.router, parts.activation, max_batch=most, stopping=stopping), server
     )
     feedback_pb2_grpc.add_FeedbackServicer_to_server(
-        FeedbackServicer(parts.feedback, max_batch=most), server
+        FeedbackServicer(parts.feedback, max_batch=most, stopping=stopping), server
     )
     catalog_pb2_grpc.add_CatalogServicer_to_server(
         CatalogServicer(parts.catalog, parts.learning), server

@@ -1,9 +1,15 @@
 """What is called: each method translates in and calls, then translates out."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 
+from bandit.domain.errors import BanditError, Unavailable
+from bandit.domain.outcome import Receipt
+from bandit.routing.router import Answer
 from bandit.wire import (
     feedback_pb2,
     feedback_pb2_grpc,
@@ -15,17 +21,28 @@ from bandit.wire import (
 from services.router import translate, translate_history
 from services.router.freshness import FreshActivation, FreshFeedback, FreshLearning, FreshRouter
 from services.router.history import ServedHistory
+from services.router.streams import Stream
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+_STOPPING = "the service is stopping"
 
 
 class RouterServicer(router_pb2_grpc.RouterServicer):
     """`bandit.router.v1.Router`."""
 
-    def __init__(self, router: FreshRouter, activation: FreshActivation, *, max_batch: int) -> None:
+    def __init__(
+        self,
+        router: FreshRouter,
+        activation: FreshActivation,
+        *,
+        max_batch: int,
+        stopping: asyncio.Event,
+    ) -> None:
         self._router = router
         self._activation = activation
         self._max_batch = max_batch
+        self._stopping = stopping
 
     async def Select(
         self, request: router_pb2.SelectRequest, context: Context
@@ -38,6 +55,27 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
     ) -> router_pb2.BatchSelectResponse:
         queries = translate.queries(request, most=self._max_batch)
         return translate.batch_select_response(request, await self._router.select_each(queries))
+
+    async def SelectStream(
+        self, request_iterator: AsyncIterator[router_pb2.SelectStreamRequest], context: Context
+    ) -> AsyncIterator[router_pb2.SelectStreamResponse]:
+        stream = Stream(self._selected, self._stopping)
+        async with aclosing(stream.answers(request_iterator)) as items:
+            async for item in items:
+                yield item
+        if self._stopping.is_set():
+            raise Unavailable(_STOPPING)
+
+    async def _selected(
+        self, request: router_pb2.SelectStreamRequest
+    ) -> router_pb2.SelectStreamResponse:
+        answer: Answer | BanditError
+        try:
+            answer = await self._router.select(translate.query(request.request))
+        except BanditError as error:
+            answer = error
+        item = translate.select_item(answer, explain=request.request.explain)
+        return router_pb2.SelectStreamResponse(item=item)
 
     async def Preview(
         self, request: router_pb2.PreviewRequest, context: Context
@@ -55,9 +93,10 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
 class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
     """`bandit.router.v1.Feedback`."""
 
-    def __init__(self, feedback: FreshFeedback, *, max_batch: int) -> None:
+    def __init__(self, feedback: FreshFeedback, *, max_batch: int, stopping: asyncio.Event) -> None:
         self._feedback = feedback
         self._max_batch = max_batch
+        self._stopping = stopping
 
     async def Report(
         self, request: feedback_pb2.ReportRequest, context: Context
@@ -71,6 +110,29 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
         source = translate.source(context)
         reports = translate.reports(request, source=source, most=self._max_batch)
         return translate.batch_report_response(await self._feedback.report_each(reports))
+
+    async def ReportStream(
+        self, request_iterator: AsyncIterator[feedback_pb2.ReportStreamRequest], context: Context
+    ) -> AsyncIterator[feedback_pb2.ReportStreamResponse]:
+        source = translate.source(context)
+
+        async def reported(
+            request: feedback_pb2.ReportStreamRequest,
+        ) -> feedback_pb2.ReportStreamResponse:
+            answer: list[Receipt] | BanditError
+            try:
+                report = translate.report(request.report, source=source)
+                answer = await self._feedback.report(report)
+            except BanditError as error:
+                answer = error
+            return feedback_pb2.ReportStreamResponse(item=translate.report_item(answer))
+
+        stream = Stream(reported, self._stopping)
+        async with aclosing(stream.answers(request_iterator)) as items:
+            async for item in items:
+                yield item
+        if self._stopping.is_set():
+            raise Unavailable(_STOPPING)
 
 
 class LearningServicer(learning_pb2_grpc.LearningServicer):

@@ -11,6 +11,7 @@ from bandit.domain.arm import ArmId
 from bandit.domain.errors import BanditError, Unavailable, UnknownPolicy
 from bandit.domain.policy import Policy, PolicyId
 from bandit.features.schema import schema_of
+from bandit.policies.eligibility import filters_of
 from bandit.routing.ports import Catalog, Cell, PosteriorReader, Versions
 from bandit.routing.snapshot import Snapshot, snapshot_of
 from services.logs import Outage, logger
@@ -333,4 +334,7 @@ def _without(snapshot: Snapshot, arms: set[ArmId]) -> Snapshot:
         means=snapshot.means[kept],
         covariances=snapshot.covariances[kept],
         noise=snapshot.noise[kept],
+        arm_bits=snapshot.arm_bits[kept],
+        rates=snapshot.rates[kept],
+        filters=filters_of([snapshot.arms[position] for position in kept], snapshot.filters.rules),
     )

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import grpc
 import numpy as np
 
-from bandit.domain.arm import checked_name
-from bandit.domain.decision import Decision, DecisionId, arm_from_bits
+from bandit.domain.arm import arm_bits, checked_name
+from bandit.domain.decision import Decision, DecisionId
 from bandit.domain.errors import BanditError, InvalidInput, TooLarge
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import DEFAULT_SOURCE, Disposition, Receipt, Report
@@ -39,11 +39,7 @@ _DISPOSITIONS = {
     Disposition.CORRECTED: feedback_pb2.DISPOSITION_CORRECTED,
     Disposition.IGNORED: feedback_pb2.DISPOSITION_IGNORED,
 }
-_ESTIMATES = {
-    Objective.QUALITY: "quality",
-    Objective.COST: "cost_usd",
-    Objective.LATENCY: "latency_ms",
-}
+_ESTIMATES = ("quality", "cost_usd", "latency_ms")  # in the order of `Objective`
 
 _Request = TypeVar("_Request")
 _Value = TypeVar("_Value")
@@ -126,12 +122,17 @@ def batch_select_response(
     """One item per request: its answer, or the error that it alone has."""
     return router_pb2.BatchSelectResponse(
         items=[
-            router_pb2.BatchSelectItem(error=status_of(answer))
-            if isinstance(answer, BanditError)
-            else router_pb2.BatchSelectItem(response=select_response(answer, explain=asked.explain))
+            select_item(answer, explain=asked.explain)
             for asked, answer in zip(request.requests, answers, strict=True)
         ]
     )
+
+
+def select_item(answer: Answer | BanditError, *, explain: bool) -> router_pb2.BatchSelectItem:
+    """The answer to one request among several, or the error that it alone has."""
+    if isinstance(answer, BanditError):
+        return router_pb2.BatchSelectItem(error=status_of(answer))
+    return router_pb2.BatchSelectItem(response=select_response(answer, explain=explain))
 
 
 def _tradeoff(request: router_pb2.SelectRequest) -> Tradeoff | None:
@@ -156,15 +157,16 @@ def preference(message: catalog_pb2.Preference) -> Preference:
 
 
 def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.SelectResponse:
-    names = {arm.id: arm.name for arm in policy.arms}
-    arms = [arm_from_bits(bits) for bits in decision.candidates["arm"]]
-    eligible = decision.candidates["removed_by"] == Removal.NONE
-    chosen = decision.candidates[arms.index(decision.arm_id)]
+    candidates = decision.candidates
+    bits = [(high, low) for high, low in candidates["arm"].tolist()]
+    names = [policy.names[each] for each in bits]
+    removed = candidates["removed_by"].tolist()
+    chosen = bits.index(arm_bits(decision.arm_id))
     response = router_pb2.SelectResponse(
-        arm=names[decision.arm_id],
+        arm=names[chosen],
         propensity=decision.propensity,
-        predicted=_predicted(chosen),
-        ranked=[names[arm] for arm, kept in zip(arms, eligible, strict=True) if kept],
+        predicted=_predicted(candidates[chosen]),
+        ranked=[name for name, code in zip(names, removed, strict=True) if code == Removal.NONE],
         policy_version=decision.policy_version,
         snapshot_version=decision.snapshot_version,
         budget=charge_message(decision.charge),
@@ -172,27 +174,27 @@ def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.
     if explain:
         response.candidates.extend(
             router_pb2.Candidate(
-                arm=names[arm],
+                arm=name,
                 predicted=_predicted(row),
                 utility=float(row["utility"]),
                 propensity=float(row["propensity"]),
                 removed_by=Removal(int(row["removed_by"])).label,
             )
-            for arm, row in zip(arms, decision.candidates, strict=True)
+            for name, row in zip(names, candidates, strict=True)
         )
     return response
 
 
 def _predicted(row: np.void) -> router_pb2.Predicted:
     """As it was stored: what the policy did not learn then has no estimate."""
-    predicted = router_pb2.Predicted()
-    for objective, field in _ESTIMATES.items():
-        mean = float(row["mean"][objective])
-        if not math.isnan(mean):
-            estimate = getattr(predicted, field)
-            estimate.mean = mean
-            estimate.deviation = float(row["deviation"][objective])
-    return predicted
+    known = zip(_ESTIMATES, row["mean"].tolist(), row["deviation"].tolist(), strict=True)
+    return router_pb2.Predicted(
+        **{
+            field: router_pb2.Estimate(mean=mean, deviation=deviation)
+            for field, mean, deviation in known
+            if not math.isnan(mean)
+        }
+    )
 
 
 def wanted(request: router_pb2.ActivateRequest) -> Wanted:
@@ -262,14 +264,14 @@ def batch_report_response(
     answers: Sequence[Sequence[Receipt] | BanditError],
 ) -> feedback_pb2.BatchReportResponse:
     """One item per report: what became of it, or the error that it alone has."""
-    return feedback_pb2.BatchReportResponse(
-        items=[
-            feedback_pb2.BatchReportItem(error=status_of(answer))
-            if isinstance(answer, BanditError)
-            else feedback_pb2.BatchReportItem(response=report_response(answer))
-            for answer in answers
-        ]
-    )
+    return feedback_pb2.BatchReportResponse(items=[report_item(answer) for answer in answers])
+
+
+def report_item(answer: Sequence[Receipt] | BanditError) -> feedback_pb2.BatchReportItem:
+    """What became of one report among several, or the error that it alone has."""
+    if isinstance(answer, BanditError):
+        return feedback_pb2.BatchReportItem(error=status_of(answer))
+    return feedback_pb2.BatchReportItem(response=report_response(answer))
 
 
 # Showing what was learned

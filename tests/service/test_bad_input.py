@@ -120,13 +120,13 @@ CASES = [
     refused("empty batch of reports", lambda w: f.BatchReportRequest(), "requests"),
     Case(
         "batch over the limit",
-        lambda w: r.BatchSelectRequest(requests=[r.SelectRequest()] * 257),
+        lambda w: r.BatchSelectRequest(requests=[r.SelectRequest()] * 1025),
         TOO_LARGE,
         "TOO_LARGE",
     ),
     Case(
         "batch of reports over the limit",
-        lambda w: f.BatchReportRequest(requests=[f.ReportRequest()] * 257),
+        lambda w: f.BatchReportRequest(requests=[f.ReportRequest()] * 1025),
         TOO_LARGE,
         "TOO_LARGE",
     ),

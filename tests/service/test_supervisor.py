@@ -21,8 +21,9 @@ from tests.service.test_embedded_postgres import open_folder
 class FakeChild:
     """A child that is dead, until one is made that is not."""
 
-    def __init__(self, name: str, *, runs: bool = True) -> None:
-        self.name, self.pid, self.started_at = name, 1, time.monotonic()
+    def __init__(self, role: str, number: int = 1, *, runs: bool = True) -> None:
+        self.name = self.role = role
+        self.number, self.pid, self.started_at = number, 1, time.monotonic()
         self.runs = runs
 
     def is_running(self) -> bool:
@@ -30,6 +31,9 @@ class FakeChild:
 
     def order(self, orders: bytes) -> None:
         """Obeys."""
+
+    def tell_to_stop(self) -> None:
+        """Waits for more."""
 
     def stop(self, *, within_s: float) -> None:
         self.runs = False
@@ -76,7 +80,7 @@ def test_a_child_that_cannot_be_started_is_tried_again_and_told_of_once(
 ) -> None:
     attempts = []
 
-    def start(name: str) -> FakeChild:
+    def start(name: str, number: int) -> FakeChild:
         attempts.append(name)
         if len(attempts) < 3:
             raise BlockingIOError("no more processes")

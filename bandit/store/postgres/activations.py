@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import psycopg
 from psycopg import sql
 
 from bandit.domain.decision import Decision, day_of
@@ -73,9 +72,7 @@ class PostgresActivationLog:
         await self._writes.close()
 
 
-async def _activate(
-    connection: psycopg.AsyncConnection, calls: Sequence[_Activate]
-) -> Sequence[bool]:
+async def _activate(lane: Lane, calls: Sequence[_Activate]) -> Sequence[bool]:
     firsts: dict[tuple[UUID, UUID], _Activate] = {}
     for call in calls:
         firsts.setdefault((call.decision.policy_id, call.decision.id), call)
@@ -86,8 +83,9 @@ async def _activate(
     days = list({day for _, day, _, _ in keys})
     due = all_due(call.decision for call in firsts.values())
     arrays = [*columns_of(keys, len(_ROW)), days, days, *due]
-    cursor = await connection.execute(_ACTIVATE, arrays, binary=True)
-    activated = set(await cursor.fetchall())
+    async with lane.transaction() as connection:
+        cursor = await connection.execute(_ACTIVATE, arrays, binary=True)
+        activated = set(await cursor.fetchall())
     # Of two in one group the first did it.
     return [
         firsts[key] is call and key in activated

@@ -13,7 +13,7 @@ from bandit.domain.decision import EPOCH, Decision
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.reward_window import NO_DEADLINES, Deadline
 from bandit.store.postgres import schema
-from bandit.store.postgres.statements import columns_of, rows
+from bandit.store.postgres.statements import array_types, columns_of, rows
 
 # head | due_at in microseconds since 1970 | default, NaN: none; little-endian, no padding
 _DEADLINE = struct.Struct("<Bqd")
@@ -21,6 +21,8 @@ _MICROSECOND = timedelta(microseconds=1)
 
 _LINE = schema.dirty_key.c
 _LINE_COLUMNS = [_LINE.policy_id, _LINE.decision_id, _LINE.head, _LINE.due_at, _LINE.is_held]
+
+LINE_TYPES = array_types(_LINE_COLUMNS)
 
 
 def queue_for(decisions: str) -> sql.Composable:

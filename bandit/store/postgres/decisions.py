@@ -7,17 +7,19 @@ from uuid import UUID
 
 import psycopg
 from psycopg import sql
+from psycopg.pq.abc import PGresult
 
 from bandit.domain.decision import Decision, DecisionId, Recorded, day_of
 from bandit.domain.errors import InvalidInput
 from bandit.domain.policy import PolicyId
 from bandit.routing.ledger import SETTLE_AFTER
 from bandit.store.postgres import schema
+from bandit.store.postgres.arrays import array
 from bandit.store.postgres.codecs import decision_from, decision_row
-from bandit.store.postgres.deadlines import falling_due, queue_for
+from bandit.store.postgres.deadlines import LINE_TYPES, falling_due, queue_for
 from bandit.store.postgres.group_commit import GroupCommit
 from bandit.store.postgres.lane import HOT_STATEMENT_TIMEOUT_MS, Lane
-from bandit.store.postgres.statements import column_list, columns_of, rows
+from bandit.store.postgres.statements import array_types, column_list, columns_of, prepared, rows
 
 _KEY = (schema.decision.c.policy_id, schema.decision.c.day, schema.decision.c.id)
 
@@ -54,8 +56,11 @@ def _insert(*, line: sql.Composable) -> sql.Composed:
 
 
 # The line costs a tenth of a group of 64 even where nothing falls due: then it is left out.
-_INSERT_ALONE = _insert(line=sql.SQL(""))
-_INSERT_WITH_LINE = _insert(line=sql.SQL(", line as ({})").format(queue_for("stored")))
+_INSERT_ALONE = prepared("decisions", _insert(line=sql.SQL("")))
+_INSERT_WITH_LINE = prepared(
+    "decisions with line", _insert(line=sql.SQL(", line as ({})").format(queue_for("stored")))
+)
+_TYPES = array_types(list(schema.decision.columns))
 
 # `days` repeats what the join says, for the planner: partitions of other days are not looked at.
 _FIND = sql.SQL(
@@ -98,30 +103,21 @@ class PostgresDecisionLog:
         await asyncio.gather(self._writes.close(), self._reads.close())
 
 
-async def _record(
-    connection: psycopg.AsyncConnection, decisions: Sequence[Decision]
-) -> Sequence[Recorded | Exception]:
+async def _record(lane: Lane, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
     firsts: dict[_Key, Decision] = {}
     for decision in decisions:
         firsts.setdefault((decision.policy_id, decision.id), decision)
     new = sorted(
         (decision_row(first) for key, first in firsts.items() if _is_dated(key[1])), key=_key
     )
-    written: set[_Key] = set()
+    written: Collection[_Key] = ()
     stored: dict[_Key, Decision] = {}
     if new:
-        arrays = columns_of(new, len(schema.decision.columns))
-        due = falling_due(firsts.values())
-        statement = _INSERT_ALONE
-        if any(due):
-            statement = _INSERT_WITH_LINE
-            arrays += due
-        cursor = await connection.execute(statement, arrays, binary=True)
-        written = {
-            (PolicyId(policy_id), DecisionId(id_)) for policy_id, id_ in await cursor.fetchall()
-        }
+        written = await _written(lane, new, falling_due(firsts.values()))
         repeated = [key for row in new if (key := (row[0], row[2])) not in written]
-        stored = await _stored(connection, repeated)
+        if repeated:  # they were committed before, or are of a day without a partition
+            async with lane.transaction() as connection:
+                stored = await _stored(connection, repeated)
 
     answers: list[Recorded | Exception] = []
     for decision in decisions:
@@ -136,11 +132,35 @@ async def _record(
     return answers
 
 
-async def _find(
-    connection: psycopg.AsyncConnection, searches: Sequence[_Search]
-) -> Sequence[dict[DecisionId, Decision]]:
+async def _written(
+    lane: Lane, new: Sequence[tuple[Any, ...]], due: Sequence[Sequence[Any]]
+) -> Collection[_Key]:
+    """The keys of those rows that were not there before."""
+    columns = zip(*new, strict=True)
+    arrays = [array(type_, column) for type_, column in zip(_TYPES, columns, strict=True)]
+    statement = _INSERT_ALONE
+    if any(due):
+        statement = _INSERT_WITH_LINE
+        arrays += [array(type_, column) for type_, column in zip(LINE_TYPES, due, strict=True)]
+    result = await lane.committed(statement, arrays)
+    if result.ntuples == len(new):
+        return {(row[0], row[2]) for row in new}
+    return {
+        (PolicyId(_uuid(result, row, 0)), DecisionId(_uuid(result, row, 1)))
+        for row in range(result.ntuples)
+    }
+
+
+def _uuid(result: PGresult, row: int, column: int) -> UUID:
+    value = result.get_value(row, column)
+    assert value is not None  # noqa: S101 - a part of the key
+    return UUID(bytes=value)
+
+
+async def _find(lane: Lane, searches: Sequence[_Search]) -> Sequence[dict[DecisionId, Decision]]:
     keys = {(policy_id, id_) for policy_id, ids in searches for id_ in ids if _is_dated(id_)}
-    stored = await _stored(connection, keys)
+    async with lane.transaction() as connection:
+        stored = await _stored(connection, keys)
     return [
         {id_: stored[policy_id, id_] for id_ in ids if (policy_id, id_) in stored}
         for policy_id, ids in searches

@@ -18,7 +18,7 @@ _FAREWELL_S = 1.0
 
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
-Work = Callable[[psycopg.AsyncConnection, Sequence[Call]], Awaitable[Sequence[Answer | Exception]]]
+Work = Callable[[Lane, Sequence[Call]], Awaitable[Sequence[Answer | Exception]]]
 
 
 class GroupCommit(Generic[Call, Answer]):
@@ -26,7 +26,7 @@ class GroupCommit(Generic[Call, Answer]):
     Runs the calls that are waiting as one group in one transaction, in the order they came.
 
     lane         used by this group commit alone
-    work         answers a group within a transaction; one answer per call
+    work         answers a group in one transaction of the lane; one answer per call
     rows_of      size of a call; a call larger than `most_rows` makes a group of its own
     most_rows    rows in a group
     most_waiting rows in line, beyond which calls are refused
@@ -118,8 +118,7 @@ class GroupCommit(Generic[Call, Answer]):
     async def _committed(self, calls: Sequence[Call]) -> Sequence[Answer | Exception]:
         for attempt in range(MOST_COLLISIONS + 1):
             try:
-                async with self._lane.transaction() as connection:
-                    return await self._work(connection, calls)
+                return await self._work(self._lane, calls)
             except psycopg.Error as error:
                 if not isinstance(error, COLLISIONS) or attempt == MOST_COLLISIONS:
                     refusal = refusal_of(error)

@@ -4,13 +4,16 @@ import asyncio
 import os
 import select
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 from bandit.store.postgres.engine import READABLE, conninfo_of
+from bandit.store.postgres.exchange import exchange, is_forgotten
+from bandit.store.postgres.statements import Prepared
 
 HOT_STATEMENT_TIMEOUT_MS = 2000
 _REFUSED_FOR_S = 0.2  # after a failed attempt: those who wait behind it need not repeat it
@@ -29,7 +32,10 @@ class Lane:
         self._conninfo = conninfo_of(url)
         # A transaction has two statements at most.
         self._deadline_s = 2 * statement_timeout_ms / 1000 + _COMMIT_ALLOWANCE_S
-        self._begin = f"begin; {READABLE}; set local statement_timeout = {statement_timeout_ms:d}"
+        timeout = f"set local statement_timeout = {statement_timeout_ms:d}"
+        self._begin = f"begin; {READABLE}; {timeout}"
+        self._begin_binary = (b"begin", timeout.encode())
+        self._planned: set[bytes] | None = set()  # of this connection; None: plans are not kept
         self._connection: psycopg.AsyncConnection | None = None
         self._refused_until = 0.0
 
@@ -49,6 +55,46 @@ class Lane:
             raise
         finally:
             timer.cancel()
+
+    async def committed(self, statement: Prepared, parameters: Sequence[bytes]) -> PGresult:
+        """
+        The result of one statement in a transaction of its own, in binary.
+
+        The driver's errors pass; then nothing was done, or it is not known whether it was.
+        """
+        connection = await self._connected()
+        try:
+            return await self._exchanged(connection, statement, parameters)
+        except psycopg.Error as error:
+            if self._planned is None or not is_forgotten(error):
+                raise
+        self._planned = None
+        return await self._exchanged(await self._connected(), statement, parameters)
+
+    async def _exchanged(
+        self,
+        connection: psycopg.AsyncConnection,
+        statement: Prepared,
+        parameters: Sequence[bytes],
+    ) -> PGresult:
+        planned = self._planned
+        timer = asyncio.get_running_loop().call_later(self._deadline_s, _hang_up, connection)
+        try:
+            result = await exchange(
+                connection,
+                self._begin_binary,
+                statement,
+                parameters,
+                is_planned=None if planned is None else statement.name in planned,
+            )
+        except BaseException:
+            await self._reset(connection)
+            raise
+        finally:
+            timer.cancel()
+        if planned is not None:
+            planned.add(statement.name)
+        return result
 
     async def close(self) -> None:
         """Give the connection back; the next transaction makes another."""
@@ -76,14 +122,17 @@ class Lane:
         except psycopg.OperationalError:
             self._refused_until = clock() + _REFUSED_FOR_S
             raise
+        if self._planned is not None:
+            self._planned = set()
         return self._connection
 
     async def _reset(self, connection: psycopg.AsyncConnection) -> None:
         """Leave no transaction open, or no connection."""
-        with suppress(psycopg.Error):
-            if connection.info.transaction_status is not TransactionStatus.IDLE:
-                await connection.execute("rollback")
-            return
+        if connection.pgconn.pipeline_status == PipelineStatus.OFF:
+            with suppress(psycopg.Error):
+                if connection.info.transaction_status is not TransactionStatus.IDLE:
+                    await connection.execute("rollback")
+                return
         await self.close()
 
 

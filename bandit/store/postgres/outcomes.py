@@ -124,7 +124,12 @@ class PostgresOutcomeLog:
         await self._writes.close()
 
 
-async def _append(
+async def _append(lane: Lane, calls: Sequence[_Append]) -> Sequence[Sequence[Disposition]]:
+    async with lane.transaction() as connection:
+        return await _appended(connection, calls)
+
+
+async def _appended(
     connection: psycopg.AsyncConnection, calls: Sequence[_Append]
 ) -> Sequence[Sequence[Disposition]]:
     held = await _sequences(connection, calls)

@@ -1,6 +1,7 @@
 """SQL for many rows at once: one array per column, unnested by the server."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
@@ -32,6 +33,30 @@ def rows(alias: str, columns: Sequence[Column[Any]], *, prefix: str = "") -> sql
 def columns_of(rows_: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
     """The rows' values column by column, also where there is no row."""
     return [[row[position] for row in rows_] for position in range(width)]
+
+
+def array_types(columns: Sequence[Column[Any]]) -> list[str]:
+    """The types of the columns as `arrays.array` takes them."""
+    return [_type_of(column) for column in columns]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """
+    A statement with numbered parameters, to be planned once per connection.
+
+    name   unique among all; plans are kept under it
+    """
+
+    name: bytes
+    text: bytes
+
+
+def prepared(name: str, statement: sql.Composable) -> Prepared:
+    """The statement with `$1`, `$2` ... for each `%b`."""
+    first, *others = statement.as_string(None).split("%b")
+    text = first + "".join(f"${number}{text}" for number, text in enumerate(others, start=1))
+    return Prepared(name.encode(), text.encode())
 
 
 def _type_of(column: Column[Any]) -> str:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bandit.domain.decision import EPOCH, NO_DAY, arm_bits, arm_from_bits, day_of, made_at
+from bandit.domain.arm import arm_bits, arm_from_bits
+from bandit.domain.decision import EPOCH, NO_DAY, day_of, made_at
 from bandit.domain.errors import InvalidInput
 from tests.builders import a_decision, a_policy, a_uuid7, an_arm
 

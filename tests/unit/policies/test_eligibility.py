@@ -7,23 +7,25 @@ from bandit.domain.errors import InvalidInput
 from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.query import Query
-from bandit.policies.eligibility import Removal, check_constraints, removals
+from bandit.policies.eligibility import Removal, check_constraints, filters_of
 from bandit.policies.estimates import Estimates
 from tests.builders import an_arm
 
 ARMS = (an_arm("small", context_window_tokens=1000), an_arm("large"))
 ESTIMATES = Estimates(
-    quality=np.array([0.6, 0.9]),
-    log_cost=np.log([0.001, 0.01]),
-    log_latency=np.log([300.0, 3000.0]),
-    variance=np.full((2, 3), 0.01),
+    quality=np.array([[0.6, 0.9]]),
+    log_cost=np.log([[0.001, 0.01]]),
+    log_latency=np.log([[300.0, 3000.0]]),
+    variance=np.full((1, 2, 3), 0.01),
     cost_noise=np.full(2, 0.25),
 )
 KEPT = Removal.NONE
 
 
 def removed(*, arms=ARMS, rules=(), **constraints):
-    return removals(arms, Query(policy="p", **constraints), ESTIMATES, rules=rules).tolist()
+    query = Query(policy="p", **constraints)
+    (codes,) = filters_of(arms, rules).removals([query], ESTIMATES)
+    return codes.tolist()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from bandit.policies.utility import (
     prices_of,
     utilities,
     utility_of,
+    weights_of,
 )
 from tests.builders import NOW, an_arm
 
@@ -36,6 +37,10 @@ def some_estimates(quality, cost_usd, latency_ms, variance=((0.01, 0.04, 0.09),)
         np.array(variance, float),
         cost_noise=np.full(len(quality), 0.25),
     )
+
+
+def weighing(tradeoff):
+    return np.array(weights_of(tradeoff))
 
 
 def test_the_utility_of_a_preference_worked_out_by_hand():
@@ -86,7 +91,7 @@ def test_the_variance_worked_out_by_hand():
     """V = .5^2 .01 + (.3 / ln 1e4)^2 .04 + (.2 / ln 100)^2 .09."""
     estimates = some_estimates([0.9], [1e-3], [1000.0])
 
-    mean, variance = utilities(estimates, Preference(0.5, 0.3, 0.2), NORMALISER)
+    mean, variance = utilities(estimates, weighing(Preference(0.5, 0.3, 0.2)), NORMALISER)
 
     by_hand = 0.0025 + (0.3 / math.log(1e4)) ** 2 * 0.04 + (0.2 / math.log(100)) ** 2 * 0.09
     assert_allclose(mean, [0.2])
@@ -114,7 +119,7 @@ def test_the_variance_is_that_of_the_numerical_derivatives(
         return utility_of(heads[:1], cost_usd, latency_ms, tradeoff, normaliser)[0]
 
     estimates = Estimates(place[:1], place[1:2], place[2:3], variance[None], np.zeros(1))
-    _, found = utilities(estimates, tradeoff, normaliser)
+    _, found = utilities(estimates, weighing(tradeoff), normaliser)
 
     step = 1e-5
     slopes = [
@@ -213,7 +218,7 @@ def test_an_added_cost_moves_utility_by_that_cost_and_leaves_the_deviation_in_us
     estimates = some_estimates([0.8], [0.001], [300])
 
     charged = with_added_cost(estimates, np.array([0.003]))
-    mean, _ = utilities(charged, tradeoff, NORMALISER)
+    mean, _ = utilities(charged, weighing(tradeoff), NORMALISER)
 
     expected = utility_of(
         np.array([0.8]), np.array([0.004]), np.array([300.0]), tradeoff, NORMALISER
@@ -227,7 +232,7 @@ def test_any_added_cost_leaves_finite_numbers(cost_usd, added_usd):
     estimates = some_estimates([0.8], [cost_usd], [300])
 
     charged = with_added_cost(estimates, np.array([added_usd]))
-    mean, variance = utilities(charged, WillingnessToPay(1e-9), NORMALISER)
+    mean, variance = utilities(charged, weighing(WillingnessToPay(1e-9)), NORMALISER)
 
     assert np.isfinite([*mean, *variance, *charged.log_cost]).all()
     assert charged.log_cost[0] >= estimates.log_cost[0] - 1e-9

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from bandit.domain.arm import ArmStatus
-from bandit.domain.decision import arm_from_bits
+from bandit.domain.arm import ArmStatus, arm_from_bits
 from bandit.domain.errors import InvalidInput, NoEligibleArm
 from bandit.domain.label_rule import LabelRule
 from bandit.domain.objective import Objective

@@ -4,8 +4,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
-from bandit.domain.arm import ArmStatus
-from bandit.domain.decision import arm_from_bits
+from bandit.domain.arm import ArmStatus, arm_from_bits
 from bandit.routing.budgets import (
     explore_usd_name,
     slots_name,

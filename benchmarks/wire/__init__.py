@@ -1,0 +1,1 @@
+"""What the wire allows, and what the service makes of it."""

@@ -54,8 +54,8 @@ check: $(STAMP) ## formatting, lint, types, layers, wire format
 proto: $(STAMP) ## generate bandit/wire from proto/
 	$(BIN)/python scripts/generate_wire.py
 
-bench: $(STAMP) ## time the kernels and the wire
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## every claim about speed beside its floor
+	$(BIN)/bandit-router bench
 
 learning: $(STAMP) ## every claim about learning beside its bound, on recorded outcomes; writes docs/learning.md
 	$(BIN)/python -m benchmarks.learning --write

@@ -1,5 +1,6 @@
 """A model that can be chosen."""
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from bandit.domain.price import MOST_USD, Price, PriceVersion
 
 ArmId = NewType("ArmId", UUID)
 
+ARM_KEY_BYTES = 16
 LONGEST_NAME = 200
 
 
@@ -43,6 +45,11 @@ def checked_name(field: str, name: str) -> str:
 def arm_bits(arm_id: ArmId) -> tuple[int, int]:
     """An arm's id as two halves of 64 bits, high and low."""
     return arm_id.int >> 64, arm_id.int & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def arm_key(arm_id: ArmId) -> bytes:
+    """The two halves as they lie in memory, little-endian."""
+    return struct.pack("<QQ", *arm_bits(arm_id))
 
 
 def arm_from_bits(bits: Sequence[int]) -> ArmId:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import NewType
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bandit.domain.arm import ArmId, arm_bits
+from bandit.domain.arm import ARM_KEY_BYTES, ArmId, arm_key
 from bandit.domain.budget import Charge
 from bandit.domain.errors import InvalidInput
 from bandit.domain.objective import Objective
@@ -37,6 +38,7 @@ Candidates = NDArray[np.void]
 NO_DAY = date(1970, 1, 1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_DAY = date(9000, 1, 1)
+_DAY_MS = 86_400_000
 _LATEST_MS = 221_846_000_000_000  # beyond `_LATEST_DAY`, and still a date that Python knows
 
 
@@ -48,7 +50,12 @@ def day_of(decision_id: UUID) -> date:
     """
     if decision_id.version != 7:
         return NO_DAY
-    day = (EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, _LATEST_MS))).date()
+    return _day(min(decision_id.int >> 80, _LATEST_MS) // _DAY_MS)
+
+
+@lru_cache(maxsize=64)
+def _day(days: int) -> date:
+    day = (EPOCH + timedelta(days=days)).date()
     if day >= _LATEST_DAY:
         raise InvalidInput("decision_id", "is a UUIDv7 of a day too far in the future")
     return day
@@ -59,6 +66,12 @@ def made_at(decision_id: UUID) -> datetime | None:
     if decision_id.version != 7:
         return None
     return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, _LATEST_MS))
+
+
+def arm_keys(candidates: Candidates) -> list[bytes]:
+    """The `arm_key` of each candidate."""
+    ids = candidates["arm"].tobytes()
+    return [ids[first : first + ARM_KEY_BYTES] for first in range(0, len(ids), ARM_KEY_BYTES)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,10 +128,7 @@ class Decision:
     @property
     def chosen(self) -> np.void:
         """The row of `candidates` that was chosen."""
-        high, low = arm_bits(self.arm_id)
-        ids = self.candidates["arm"]
-        position = int(np.flatnonzero((ids[:, 0] == high) & (ids[:, 1] == low))[0])
-        row: np.void = self.candidates[position]
+        row: np.void = self.candidates[arm_keys(self.candidates).index(arm_key(self.arm_id))]
         return row
 
 

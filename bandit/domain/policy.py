@@ -1,6 +1,7 @@
 """A policy as its owner declares it: its settings and its arms."""
 
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from types import MappingProxyType
 from typing import NewType
 from uuid import UUID
 
-from bandit.domain.arm import Arm, ArmId, ArmStatus, arm_bits, checked_name
+from bandit.domain.arm import Arm, ArmId, ArmStatus, arm_key, checked_name
 from bandit.domain.budget import Budget
 from bandit.domain.errors import InvalidInput, UnknownArm, UnknownArmNamed
 from bandit.domain.label_rule import MOST_RULES, LabelRule
@@ -107,8 +108,13 @@ class ContextSettings:
     source: ContextSource = ContextSource.TEXT
     vector_length: int = 0
     named: tuple[NamedFeature, ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
 
     def __post_init__(self) -> None:
+        # Looked up for every decision, where hashing each feature would cost more than scoring,
+        # and sent between processes, whose hashes of strings differ.
+        fields = (self.source.value, self.vector_length, self.named)
+        object.__setattr__(self, "_hash", zlib.crc32(repr(fields).encode()))
         is_vector = self.source is ContextSource.VECTOR
         if is_vector and not (1 <= self.vector_length <= LONGEST_VECTOR):
             raise InvalidInput(
@@ -120,6 +126,9 @@ class ContextSettings:
             raise InvalidInput("settings.features", f"at most {MOST_NAMED_FEATURES}")
         if len({feature.name for feature in self.named}) < len(self.named):
             raise InvalidInput("settings.features.name", "each name at most once")
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,9 +300,9 @@ class Policy:
                     raise UnknownArmNamed(path, arm_name)
 
     @cached_property
-    def names(self) -> Mapping[tuple[int, int], str]:
-        """The name of every arm, retired or not, by the two halves of its id."""
-        return {arm_bits(arm.id): arm.name for arm in self.arms}
+    def names(self) -> Mapping[bytes, str]:
+        """The name of every arm, retired or not, by its `arm_key`."""
+        return {arm_key(arm.id): arm.name for arm in self.arms}
 
     @property
     def present_arms(self) -> tuple[Arm, ...]:

@@ -66,9 +66,9 @@ class Query:
         if self.vector is not None and not np.isfinite(self.vector).all():
             position = int(np.flatnonzero(~np.isfinite(self.vector))[0])
             raise InvalidInput(f"vector.values[{position}]", "must be a finite number")
-        for name, value in self.features.items():
-            if not math.isfinite(value):
-                raise InvalidInput(f"features[{name}]", "must be a finite number")
+        if not all(map(math.isfinite, self.features.values())):
+            name = next(name for name, value in self.features.items() if not math.isfinite(value))
+            raise InvalidInput(f"features[{name}]", "must be a finite number")
         if self.tradeoff is not None and self.preference_profile is not None:
             raise InvalidInput("preference_profile", "stands in place of another trade-off")
         for name in ("allow_arms", "deny_arms", "switch_cost_usd"):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bandit.domain.arm import ArmId
 from bandit.domain.budget import Budget
-from bandit.domain.decision import DecisionId
+from bandit.domain.decision import Decision, DecisionId
+from bandit.domain.errors import BanditError
 from bandit.domain.objective import Objective
 from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import OutcomeRow
@@ -22,9 +23,10 @@ from bandit.evaluation.table import OutcomeTable
 from bandit.features.encoder import Encoder
 from bandit.features.schema import contexts_of, schema_of
 from bandit.kernels.jit import Array
+from bandit.policies.spending import NO_TERMS
 from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper, NewArm
-from bandit.routing.deciding import decide
+from bandit.routing.deciding import Asked, decide_each, scores_of
 from bandit.routing.exploring import graduate
 from bandit.routing.learner import fold_due
 from bandit.routing.snapshot import snapshot_of
@@ -122,36 +124,42 @@ class InProcessRouter:
 
     def choose(self, asks: Sequence[Ask]) -> list[Choice]:
         """Decide and record, as the service does."""
+        asked = [self._asked(ask, place) for place, ask in enumerate(asks)]
+        scores = scores_of(self._snapshot, asked)
+        # Where spending is limited or paced, each decision moves the terms of the next.
+        is_free = self._budgets.terms(self._snapshot, self._now) is NO_TERMS
+        size = len(asked) if is_free else 1
         decisions = []
-        for ask in asks:
-            query = Query(
-                policy=POLICY,
-                tradeoff=ask.tradeoff,
-                input_tokens=int(self._table.request_tokens[ask.row]),
-            )
-            decided = decide(
-                self._snapshot,
-                query,
-                self._contexts[ask.row],
-                decision_id=DecisionId(ask.decision_id),
-                at=self._now,
-                terms=self._budgets.terms(self._snapshot, self._now),
-            )
-            self._budgets.book(self._snapshot, decided)
-            decisions.append(decided.decision)
-            self._now += _STEP
+        for first in range(0, len(asked), size):
+            group = asked[first : first + size]
+            terms = NO_TERMS if is_free else self._budgets.terms(self._snapshot, group[0].at)
+            for decided in decide_each(
+                self._snapshot, group, scores[first : first + size], terms=terms
+            ):
+                if isinstance(decided, BanditError):
+                    raise decided
+                self._budgets.book(self._snapshot, decided)
+                decisions.append(decided.decision)
+        self._now += len(asked) * _STEP
         self._store.record_now(decisions)
-        choices = []
-        for decision in decisions:
-            quality, cost_usd, latency_ms = decision.chosen["mean"].tolist()
-            choices.append(
-                Choice(
-                    arm=self._position[decision.arm_id],
-                    propensity=decision.propensity,
-                    predicted=(quality, cost_usd, latency_ms),
-                )
-            )
-        return choices
+        return [self._choice(decision) for decision in decisions]
+
+    def _asked(self, ask: Ask, place: int) -> Asked:
+        query = Query(
+            policy=POLICY,
+            tradeoff=ask.tradeoff,
+            input_tokens=int(self._table.request_tokens[ask.row]),
+        )
+        at = self._now + place * _STEP
+        return Asked(query, self._contexts[ask.row], DecisionId(ask.decision_id), at)
+
+    def _choice(self, decision: Decision) -> Choice:
+        quality, cost_usd, latency_ms = decision.chosen["mean"].tolist()
+        return Choice(
+            arm=self._position[decision.arm_id],
+            propensity=decision.propensity,
+            predicted=(quality, cost_usd, latency_ms),
+        )
 
     def report(self, arrivals: Sequence[Arrival]) -> None:
         """Append, fold and publish."""

@@ -59,17 +59,19 @@ class FeatureSchema:
     id          hash of all that the context depends on
     embedding   number of features from the text or vector
     cues        number of cues (none for the caller's own vectors)
+    names       of the named features
     """
 
     id: str
     settings: ContextSettings
     embedding: int
     cues: int
+    names: frozenset[str]
 
     @property
     def named(self) -> int:
         """Number of named features."""
-        return len(self.settings.named)
+        return len(self.names)
 
     @property
     def features(self) -> int:
@@ -100,7 +102,8 @@ def schema_of(settings: ContextSettings) -> FeatureSchema:
         case ContextSource.NONE:
             pass
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return FeatureSchema(id=digest[:16], settings=settings, embedding=embedding, cues=cues)
+    names = frozenset(feature.name for feature in settings.named)
+    return FeatureSchema(digest[:16], settings, embedding, cues, names)
 
 
 def contexts_of(
@@ -134,18 +137,34 @@ def contexts_of(
         vectors /= np.maximum(np.abs(vectors).max(axis=1, keepdims=True), 1e-300)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-300)
         rows[:, :cut] = standardised(
-            project(vectors, projection(length)), np.zeros(cut), np.full(cut, length**-0.5)
+            project(vectors, projection(length)), *_vector_constants(cut, length)
         )
-    named = schema.settings.named
-    rows[:, cut:-1] = standardised(
-        np.array([[query.features[f.name] for f in named] for query in queries]).reshape(
-            len(queries), len(named)
-        ),
-        np.array([feature.mean for feature in named]),
-        np.array([feature.deviation for feature in named]),
-    )
+    if schema.named:
+        names, mean, deviation = _named_constants(schema.settings)
+        given = [list(map(query.features.__getitem__, names)) for query in queries]
+        rows[:, cut:-1] = standardised(np.array(given), mean, deviation)
     rows[:, -1] = 1.0
     return rows.astype(np.float32)
+
+
+@lru_cache(maxsize=256)
+def _named_constants(
+    settings: ContextSettings,
+) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64]]:
+    """Names, means and deviations of the named features."""
+    return (
+        tuple(feature.name for feature in settings.named),
+        np.array([feature.mean for feature in settings.named]),
+        np.array([feature.deviation for feature in settings.named]),
+    )
+
+
+@lru_cache(maxsize=256)
+def _vector_constants(
+    features: int, length: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A unit vector's entries have mean 0 and deviation 1 / sqrt(length) in any direction."""
+    return np.zeros(features), np.full(features, length**-0.5)
 
 
 def check(schema: FeatureSchema, query: Query) -> None:
@@ -164,7 +183,8 @@ def check(schema: FeatureSchema, query: Query) -> None:
             raise InvalidInput(
                 "vector.values", f"has {query.vector.size} numbers, the policy takes {length}"
             )
-    _check_named(schema.settings, query.features)
+    if query.features.keys() != schema.names:
+        _check_named(schema.settings, query.features)
 
 
 def _takes(source: ContextSource, length: int) -> str:

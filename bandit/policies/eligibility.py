@@ -1,6 +1,6 @@
 """Which arms may be chosen for this query, and why the others may not."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -112,7 +112,17 @@ def filters_of(arms: Sequence[Arm], rules: Sequence[LabelRule] = ()) -> Filters:
 
 def check_constraints(query: Query, arms: Sequence[Arm], objectives: Sequence[Objective]) -> None:
     """Refuse lists that name unknown arms, and limits on what the policy does not learn."""
-    names = {arm.name for arm in arms}
+    if query.allow_arms or query.deny_arms or query.switch_cost_usd:
+        _check_names(query, {arm.name for arm in arms})
+    if query.max_cost_usd is not None and Objective.COST not in objectives:
+        raise InvalidInput("max_cost_usd", "cost is not learned by the policy")
+    if query.switch_cost_usd and Objective.COST not in objectives:
+        raise InvalidInput("switch_cost_usd", "cost is not learned by the policy")
+    if query.max_latency_ms is not None and Objective.LATENCY not in objectives:
+        raise InvalidInput("max_latency_ms", "latency is not learned by the policy")
+
+
+def _check_names(query: Query, names: Collection[str]) -> None:
     for field, given in (("allow_arms", query.allow_arms), ("deny_arms", query.deny_arms)):
         for position, name in enumerate(given):
             if name not in names:
@@ -120,9 +130,3 @@ def check_constraints(query: Query, arms: Sequence[Arm], objectives: Sequence[Ob
     for name in query.switch_cost_usd:
         if name not in names:
             raise UnknownArmNamed(f"switch_cost_usd[{name}]", name)
-    if query.max_cost_usd is not None and Objective.COST not in objectives:
-        raise InvalidInput("max_cost_usd", "cost is not learned by the policy")
-    if query.switch_cost_usd and Objective.COST not in objectives:
-        raise InvalidInput("switch_cost_usd", "cost is not learned by the policy")
-    if query.max_latency_ms is not None and Objective.LATENCY not in objectives:
-        raise InvalidInput("max_latency_ms", "latency is not learned by the policy")

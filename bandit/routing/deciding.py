@@ -37,8 +37,9 @@ def validate(snapshot: Snapshot, query: Query) -> None:
     """Refuse a query that this policy cannot answer, naming the field."""
     check(snapshot.schema, query)
     check_constraints(query, snapshot.policy.arms, snapshot.policy.settings.objectives)
-    if query.tradeoff is not None:
-        missing = query.tradeoff.needs() - set(snapshot.policy.settings.objectives)
+    objectives = snapshot.policy.settings.objectives
+    if query.tradeoff is not None and len(objectives) < len(HEADS):
+        missing = query.tradeoff.needs() - set(objectives)
         if missing:
             label = min(missing).label
             if isinstance(query.tradeoff, Preference):
@@ -66,7 +67,7 @@ def tradeoff_of(query: Query, policy: Policy) -> Tradeoff:
 @dataclass(frozen=True, slots=True, eq=False)
 class Asked:
     """
-    A query that passed `validate`, under the id that its decision will have.
+    A query that passed `validate`, under the id that its decision will have, at this moment.
 
     context  (features,) of the snapshot's schema
     """
@@ -74,6 +75,7 @@ class Asked:
     query: Query
     context: NDArray[np.float32]
     decision_id: DecisionId
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,8 +108,8 @@ def decide(
     Raises NoEligibleArm with the filter that removed each, and BudgetExhausted where an arm is left
     to which only the budget's limit stands opposed.
     """
-    asked = Asked(query, context, decision_id)
-    (decided,) = decide_each(snapshot, [asked], scores_of(snapshot, [asked]), at=at, terms=terms)
+    asked = Asked(query, context, decision_id, at)
+    (decided,) = decide_each(snapshot, [asked], scores_of(snapshot, [asked]), terms=terms)
     if isinstance(decided, BanditError):
         raise decided
     return decided
@@ -124,7 +126,6 @@ def decide_each(
     asked: Sequence[Asked],
     scores: Array,
     *,
-    at: datetime,
     terms: Terms = NO_TERMS,
 ) -> list[Decided | NoEligibleArm | BudgetExhausted]:
     """
@@ -159,7 +160,6 @@ def decide_each(
     uniforms = np.array([uniform_of(policy.key, each.decision_id) for each in asked])
     chosen = draw_each(propensities, uniforms).tolist()
     candidates = _ranked(snapshot, estimates, paced, removed, propensities)
-    deadlines = deadlines_of(policy.settings.reward_windows, at)
     is_paced = terms.budget is not None and terms.budget.is_paced
     results: list[Decided | NoEligibleArm | BudgetExhausted] = []
     for row, (each, arm) in enumerate(zip(asked, chosen, strict=True)):
@@ -169,7 +169,7 @@ def decide_each(
         decision = Decision(
             id=each.decision_id,
             policy_id=policy.id,
-            at=at,
+            at=each.at,
             arm_id=snapshot.arms[arm].id,
             propensity=float(propensities[row, arm]),
             context=each.context,
@@ -184,7 +184,7 @@ def decide_each(
             candidates=candidates[row],
             labels=each.query.labels,
             charge=_charge(terms, charged.cost_usd[row], reserved_usd[row], arm),
-            deadlines=deadlines,
+            deadlines=deadlines_of(policy.settings.reward_windows, each.at),
             is_deferred=each.query.defer_activation,
         )
         considered = None

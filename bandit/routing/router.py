@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -156,12 +156,11 @@ class Router:
             for position in group.positions:
                 answers[position] = Unavailable("decisions cannot be stored")
             return
-        at = self._clock()
-        if self._budgets.terms(snapshot, at) is not NO_TERMS:
+        if self._budgets.terms(snapshot, self._clock()) is not NO_TERMS:
             for row, position in enumerate(group.positions):
                 answers[position] = await self._booked(group, row)
             return
-        together = decide_each(snapshot, group.asked, group.scores, at=at)
+        together = decide_each(snapshot, group.asked, group.scores)
         for position, each in zip(group.positions, together, strict=True):
             answers[position] = (
                 Answer(Recorded(each.decision, durable=False), policy)
@@ -188,13 +187,12 @@ class Router:
     def _decided(
         self, group: _Group, row: int, terms: Callable[[Snapshot, datetime], Terms]
     ) -> Decided:
-        at = self._clock()
+        asked = replace(group.asked[row], at=self._clock())
         (decided,) = decide_each(
             group.snapshot,
-            [group.asked[row]],
+            [asked],
             group.scores[row : row + 1],
-            at=at,
-            terms=terms(group.snapshot, at),
+            terms=terms(group.snapshot, asked.at),
         )
         if isinstance(decided, BanditError):
             raise decided
@@ -257,8 +255,9 @@ class Router:
         self, snapshot: Snapshot, positions: Sequence[int], queries: Sequence[Query]
     ) -> _Group:
         contexts = contexts_of(snapshot.schema, queries, self._encoder)
+        at = self._clock()
         asked = [
-            Asked(query, context, DecisionId(query.decision_id or self._new_id()))
+            Asked(query, context, DecisionId(query.decision_id or self._new_id()), at)
             for query, context in zip(queries, contexts, strict=True)
         ]
         return _Group(snapshot, positions, asked, scores_of(snapshot, asked))
@@ -267,8 +266,7 @@ class Router:
         """An id answered before gets that answer, even where none could be made now."""
         failed: dict[str, list[int]] = {}
         for position, (query, answer) in enumerate(zip(queries, answers, strict=True)):
-            refusals = NoEligibleArm | BudgetExhausted | InvalidInput
-            if query.decision_id is not None and isinstance(answer, refusals):
+            if query.decision_id is not None and isinstance(answer, _REFUSALS):
                 failed.setdefault(query.policy, []).append(position)
         for name, positions in failed.items():
             policy = self._snapshots.get(name).policy
@@ -295,6 +293,8 @@ class Router:
         return {}
 
 
+# What may be answered all the same, where it was before.
+_REFUSALS = (NoEligibleArm, BudgetExhausted, InvalidInput)
 # Stands for an answer until there is one.
 _UNANSWERED = Unavailable("the service is stopping")
 

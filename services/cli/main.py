@@ -20,6 +20,7 @@ from services.cli import (
     state,
     tail,
 )
+from services.cli.bench import bench
 from services.cli.demo import demo
 from services.cli.failures import (
     BAD_USAGE,
@@ -67,6 +68,10 @@ app.command(rich_help_panel=_LOOK)(history.snapshots)
 app.command(rich_help_panel=_LOOK)(tail.tail)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
+app.command(
+    rich_help_panel=_LOOK,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(bench)
 app.command(cls=ReplayCommand, rich_help_panel=_LOOK)(replay)
 
 

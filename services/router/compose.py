@@ -45,7 +45,7 @@ from services.router.freshness import (
 from services.router.history import ServedHistory
 from services.router.outages import BacklogWitness, tell_loss
 from services.router.snapshots import ServedSnapshots
-from services.router.uuid7 import RANDOM_BYTES, uuid7
+from services.router.uuid7 import RANDOM_BYTES, Uuid7s, uuid7
 from services.settings import Settings
 
 _PARTITIONS_EVERY_S = 3600.0
@@ -153,7 +153,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
                     ledger,
                     budgets=budgets,
                     clock=now,
-                    new_id=new_id,
+                    new_id=Uuid7s(now, secrets.token_bytes),
                 ),
                 snapshots,
             ),

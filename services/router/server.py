@@ -1,9 +1,11 @@
 """The gRPC server: its life from the first bind to the end of the drain."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,8 +24,8 @@ from bandit.wire import (
 from services.logs import Outage, logger
 from services.router.catalog_servicer import CatalogServicer
 from services.router.compose import Parts, composed
-from services.router.interceptor import Calls
 from services.router.servicers import FeedbackServicer, LearningServicer, RouterServicer
+from services.router.wrapping import Calls
 from services.settings import Settings
 
 SERVICES: Sequence[str] = tuple(
@@ -67,9 +69,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with composed(settings) as parts:
-        calls = Calls()
         server = grpc.aio.server(
-            interceptors=[calls],
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -77,7 +77,8 @@ async def serve(
                 ("grpc.so_reuseport", int(settings.workers > 1)),
             ],
         )
-        readiness = _add_services(server, parts, settings, stopping)
+        calls = Calls(server)
+        readiness = _add_services(server, calls, parts, settings, stopping)
         port = _bound(server, settings)
         await _set_all(readiness, _NOT_SERVING)
         await server.start()
@@ -95,20 +96,25 @@ async def serve(
 
 
 def _add_services(
-    server: grpc.aio.Server, parts: Parts, settings: Settings, stopping: asyncio.Event
+    server: grpc.aio.Server,
+    calls: Calls,
+    parts: Parts,
+    settings: Settings,
+    stopping: asyncio.Event,
 ) -> health.aio.HealthServicer:
     most = settings.max_batch
+    wrapping = cast("grpc.aio.Server", calls)  # as far as the generated code uses one
     router_pb2_grpc.add_RouterServicer_to_server(
-        RouterServicer(parts.router, parts.activation, max_batch=most, stopping=stopping), server
+        RouterServicer(parts.router, parts.activation, max_batch=most, stopping=stopping), wrapping
     )
     feedback_pb2_grpc.add_FeedbackServicer_to_server(
-        FeedbackServicer(parts.feedback, max_batch=most, stopping=stopping), server
+        FeedbackServicer(parts.feedback, max_batch=most, stopping=stopping), wrapping
     )
     catalog_pb2_grpc.add_CatalogServicer_to_server(
-        CatalogServicer(parts.catalog, parts.learning), server
+        CatalogServicer(parts.catalog, parts.learning), wrapping
     )
     learning_pb2_grpc.add_LearningServicer_to_server(
-        LearningServicer(parts.learning, parts.history), server
+        LearningServicer(parts.learning, parts.history), wrapping
     )
     readiness = health.aio.HealthServicer()  # "" serves from here on: the process answers
     health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
@@ -149,6 +155,9 @@ async def _prepare(
         if not await parts.snapshots.refresh():
             await asyncio.sleep(_READINESS_INTERVAL_S)
     await loading
+    # What is here stays: a collector that looks at it again and again stops the world each time.
+    gc.collect()
+    gc.freeze()
     await _set_all(readiness, _SERVING)
     _log.info("ready")
     tell_ready()

@@ -2,14 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import grpc
 import numpy as np
 
-from bandit.domain.arm import arm_bits, checked_name
-from bandit.domain.decision import Decision, DecisionId
+from bandit.domain.arm import arm_key, checked_name
+from bandit.domain.decision import Decision, DecisionId, arm_keys
 from bandit.domain.errors import BanditError, InvalidInput, TooLarge
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import DEFAULT_SOURCE, Disposition, Receipt, Report
@@ -41,6 +43,8 @@ _DISPOSITIONS = {
 }
 _ESTIMATES = ("quality", "cost_usd", "latency_ms")  # in the order of `Objective`
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
 _Request = TypeVar("_Request")
 _Value = TypeVar("_Value")
 
@@ -50,30 +54,28 @@ _Value = TypeVar("_Value")
 
 def query(request: router_pb2.SelectRequest) -> Query:
     """What is asked; `InvalidInput` names the field."""
-    kind = request.WhichOneof("query")
-    allow_arms, deny_arms = tuple(request.allow_arms), tuple(request.deny_arms)
-    for field, names in (("allow_arms", allow_arms), ("deny_arms", deny_arms)):
-        for position, name in enumerate(names):
-            checked_name(f"{field}[{position}]", name)
+    # Only the fields that are there: asking for each of them takes three times as long.
+    given = {field.name: value for field, value in request.ListFields()}
+    vector, decision_id = given.get("vector"), given.get("decision_id")
     return Query(
-        policy=checked_name("policy", request.policy),
-        text=request.text if kind == "text" else None,
-        vector=np.array(request.vector.values, np.float64) if kind == "vector" else None,
-        features=dict(request.features),
-        tradeoff=_tradeoff(request),
-        preference_profile=_profile(request),
-        allow_arms=allow_arms,
-        deny_arms=deny_arms,
-        max_cost_usd=present(request, "max_cost_usd"),
-        max_latency_ms=present(request, "max_latency_ms"),
-        min_quality=present(request, "min_quality"),
-        switch_cost_usd=dict(request.switch_cost_usd),
-        input_tokens=present(request, "input_tokens"),
-        max_output_tokens=present(request, "max_output_tokens"),
-        decision_id=uuid_of("decision_id", request.decision_id) if request.decision_id else None,
-        labels=dict(request.labels),
-        explain=request.explain,
-        defer_activation=request.defer_activation,
+        policy=checked_name("policy", given.get("policy", "")),
+        text=given.get("text"),
+        vector=None if vector is None else np.fromiter(vector.values, np.float64),
+        features=dict(given.get("features", _NOTHING)),
+        tradeoff=_tradeoff(given),
+        preference_profile=_profile(given),
+        allow_arms=_names("allow_arms", given),
+        deny_arms=_names("deny_arms", given),
+        max_cost_usd=given.get("max_cost_usd"),
+        max_latency_ms=given.get("max_latency_ms"),
+        min_quality=given.get("min_quality"),
+        switch_cost_usd=dict(given.get("switch_cost_usd", _NOTHING)),
+        input_tokens=given.get("input_tokens"),
+        max_output_tokens=given.get("max_output_tokens"),
+        decision_id=None if decision_id is None else uuid_of("decision_id", decision_id),
+        labels=dict(given.get("labels", _NOTHING)),
+        explain=given.get("explain", False),
+        defer_activation=given.get("defer_activation", False),
         fingerprint=fingerprint(request),
     )
 
@@ -93,10 +95,12 @@ def fingerprint(request: router_pb2.SelectRequest) -> bytes:
     """
     Hash of everything in a request that makes the decision: tells a repetition from another one.
     """
-    deciding = router_pb2.SelectRequest()
-    deciding.CopyFrom(request)
-    for field in ("decision_id", "explain"):
-        deciding.ClearField(field)
+    deciding = request
+    if request.decision_id or request.explain:
+        deciding = router_pb2.SelectRequest()
+        deciding.CopyFrom(request)
+        for field in ("decision_id", "explain"):
+            deciding.ClearField(field)
     return hashlib.sha256(deciding.SerializeToString(deterministic=True)).digest()
 
 
@@ -135,33 +139,44 @@ def select_item(answer: Answer | BanditError, *, explain: bool) -> router_pb2.Ba
     return router_pb2.BatchSelectItem(response=select_response(answer, explain=explain))
 
 
-def _tradeoff(request: router_pb2.SelectRequest) -> Tradeoff | None:
-    match request.WhichOneof("tradeoff"):
-        case "preference":
-            return preference(request.preference)
-        case "willingness_to_pay_usd":
-            return WillingnessToPay(usd=request.willingness_to_pay_usd)
-        case _:
-            return None
+def _names(field: str, given: Mapping[str, Any]) -> tuple[str, ...]:
+    names = tuple(given.get(field, ()))
+    for position, name in enumerate(names):
+        checked_name(f"{field}[{position}]", name)
+    return names
 
 
-def _profile(request: router_pb2.SelectRequest) -> str | None:
-    if request.WhichOneof("tradeoff") != "preference_profile":
+def _tradeoff(given: Mapping[str, Any]) -> Tradeoff | None:
+    if "preference" in given:
+        return preference(given["preference"])
+    if "willingness_to_pay_usd" in given:
+        return WillingnessToPay(usd=given["willingness_to_pay_usd"])
+    return None
+
+
+def _profile(given: Mapping[str, Any]) -> str | None:
+    if "preference_profile" not in given:
         return None
-    return checked_name("preference_profile", request.preference_profile)
+    return checked_name("preference_profile", given["preference_profile"])
 
 
 def preference(message: catalog_pb2.Preference) -> Preference:
     """The weights; errors lie under `preference`."""
-    return Preference(quality=message.quality, cost=message.cost, latency=message.latency)
+    return _preference(message.quality, message.cost, message.latency)
+
+
+@lru_cache(maxsize=4096)
+def _preference(quality: float, cost: float, latency: float) -> Preference:
+    """Callers want the same again and again."""
+    return Preference(quality, cost, latency)
 
 
 def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.SelectResponse:
     candidates = decision.candidates
-    bits = [(high, low) for high, low in candidates["arm"].tolist()]
-    names = [policy.names[each] for each in bits]
+    keys = arm_keys(candidates)
+    names = [policy.names[key] for key in keys]
     removed = candidates["removed_by"].tolist()
-    chosen = bits.index(arm_bits(decision.arm_id))
+    chosen = keys.index(arm_key(decision.arm_id))
     response = router_pb2.SelectResponse(
         arm=names[chosen],
         propensity=decision.propensity,

@@ -7,21 +7,23 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+import uvloop
 from psycopg import errors as postgres
 from psycopg import sql
 
 from bandit.store.postgres.arrays import array
 from bandit.store.postgres.lane import Lane
 from bandit.store.postgres.statements import prepared
+from tests.faults.proxy import Proxy, proxied, target_of
 
-pytestmark = pytest.mark.asyncio
-
-_KEEP = prepared("keep", sql.SQL("insert into kept select * from unnest(%b::bigint[]) returning 1"))
-_BACKEND = prepared("backend", sql.SQL("select pg_backend_pid() from unnest(%b::bigint[])"))
-_TIMEOUT = prepared(
-    "timeout", sql.SQL("select current_setting('statement_timeout')::text from unnest(%b::int8[])")
+_KEEP = prepared(
+    sql.SQL("insert into kept select * from unnest(%b::bigint[]) returning 1"), name="keep"
 )
-_SLEEP = prepared("sleep", sql.SQL("select pg_sleep(10) from unnest(%b::bigint[])"))
+_BACKEND = prepared(sql.SQL("select pg_backend_pid() from unnest(%b::bigint[])"), name="backend")
+_TIMEOUT = prepared(
+    sql.SQL("select current_setting('statement_timeout')::text from unnest(%b::int8[])")
+)
+_SLEEP = prepared(sql.SQL("select pg_sleep(10) from unnest(%b::bigint[])"), name="sleep")
 ONE = [array("BIGINT", [1])]
 
 
@@ -35,7 +37,7 @@ def url(new_database, template):
 
 @pytest.fixture
 async def lane(url):
-    lane = Lane(url, statement_timeout_ms=500)
+    lane = Lane(url, statement_timeout_ms=1500)
     yield lane
     await lane.close()
 
@@ -53,12 +55,14 @@ async def backend(lane):
     return (await lane.committed(_BACKEND, ONE)).get_value(0, 0)
 
 
+@pytest.mark.asyncio
 async def test_what_was_answered_is_committed(lane, url):
     assert await keep(lane, 3, 1) == 2
     assert await keep(lane, 2) == 1
     assert kept(url) == [1, 2, 3]
 
 
+@pytest.mark.asyncio
 async def test_a_statement_is_planned_once_per_connection(lane, url):
     """The server would refuse a second plan of that name."""
     first = await backend(lane)
@@ -68,6 +72,7 @@ async def test_a_statement_is_planned_once_per_connection(lane, url):
     assert await backend(lane) == first
 
 
+@pytest.mark.asyncio
 async def test_an_error_undoes_it_and_leaves_the_connection_as_it_was(lane, url):
     first = await backend(lane)
     await keep(lane, 1)
@@ -80,14 +85,16 @@ async def test_an_error_undoes_it_and_leaves_the_connection_as_it_was(lane, url)
     assert await backend(lane) == first
 
 
+@pytest.mark.asyncio
 async def test_the_statement_is_under_the_lanes_timeout(lane):
     result = await lane.committed(_TIMEOUT, ONE)
 
-    assert result.get_value(0, 0) == b"500ms"
+    assert result.get_value(0, 0) == b"1500ms"
     with pytest.raises(postgres.QueryCanceled):
         await lane.committed(_SLEEP, ONE)
 
 
+@pytest.mark.asyncio
 async def test_the_timeout_is_not_left_in_the_session(lane):
     await lane.committed(_TIMEOUT, ONE)
 
@@ -98,6 +105,7 @@ async def test_the_timeout_is_not_left_in_the_session(lane):
         await connection.execute("begin")
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("statement", ["deallocate all", "prepare keep as select 1"])
 async def test_a_session_with_other_plans_is_served_without_plans(lane, url, statement):
     """As a pooler hands them around: the plan is gone, or somebody else made one of that name."""
@@ -111,6 +119,7 @@ async def test_a_session_with_other_plans_is_served_without_plans(lane, url, sta
     assert kept(url)[-2:] == [2, 3]
 
 
+@pytest.mark.asyncio
 async def test_a_connection_that_is_lost_in_between_is_told_and_made_anew(lane, url):
     first = await backend(lane)
     waiting = asyncio.create_task(lane.committed(_SLEEP, ONE))
@@ -125,6 +134,7 @@ async def test_a_connection_that_is_lost_in_between_is_told_and_made_anew(lane, 
     assert await backend(lane) != first
 
 
+@pytest.mark.asyncio
 async def test_after_a_cancellation_the_next_statement_finds_a_clean_connection(lane, url):
     waiting = asyncio.create_task(lane.committed(_SLEEP, ONE))
     await asyncio.sleep(0.1)
@@ -137,8 +147,9 @@ async def test_after_a_cancellation_the_next_statement_finds_a_clean_connection(
     assert kept(url) == [1]
 
 
+@pytest.mark.asyncio
 async def test_more_than_a_socket_takes_at_once(lane, url):
-    numbers = list(range(200_000))
+    numbers = list(range(50_000))
 
     assert await keep(lane, *numbers) == len(numbers)
     assert kept(url) == numbers
@@ -169,13 +180,14 @@ COLUMNS = {
 }
 
 
+@pytest.mark.asyncio
 @pytest.mark.parametrize("type_", COLUMNS)
 async def test_a_column_arrives_as_it_was(url, type_):
     """Read back by the driver, which has its own idea of every type."""
     name, values = COLUMNS[type_]
     echo = sql.SQL("select to_json({}) from unnest(%b::{}[]) as t (v)")
     whole = "v" if type_ != "double precision" else "v::text"
-    statement = prepared("echo", echo.format(sql.SQL(whole), sql.SQL(type_)))
+    statement = prepared(echo.format(sql.SQL(whole), sql.SQL(type_)))
     lane = Lane(url)
     try:
         result = await lane.committed(statement, [array(name, values)])
@@ -196,8 +208,9 @@ async def test_a_column_arrives_as_it_was(url, type_):
     ]
 
 
+@pytest.mark.asyncio
 async def test_a_column_without_values_is_an_empty_array(url):
-    count = prepared("count", sql.SQL("select cardinality(%b::bigint[])::text"))
+    count = prepared(sql.SQL("select cardinality(%b::bigint[])::text"), name="count")
     lane = Lane(url)
     try:
         result = await lane.committed(count, [array("BIGINT", [])])
@@ -205,3 +218,59 @@ async def test_a_column_without_values_is_an_empty_array(url):
         await lane.close()
 
     assert result.get_value(0, 0) == b"0"
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_falls_silent_holds_nobody(url):
+    """What the network swallows is given up, and the connection with it."""
+    with Proxy(target_of(url)) as proxy:
+        lane = Lane(proxied(url, proxy), statement_timeout_ms=50)
+        try:
+            await keep(lane, 1)
+            proxy.mode = "stall"
+            with pytest.raises(psycopg.OperationalError):
+                await keep(lane, 2)
+            proxy.mode = "pass"
+            assert await keep(lane, 3) == 1
+        finally:
+            await lane.close()
+
+    assert {1, 3} <= set(kept(url))
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_socket_that_gets_the_number_of_a_lost_one_is_heard(new_loop, new_database, template):
+    """Connections come and go while others wait, over and over, so that numbers are used again."""
+
+    async def run(url):
+        lanes = [Lane(url, statement_timeout_ms=1500) for _ in range(4)]
+        try:
+            for number in range(15):
+                busy = [asyncio.create_task(lane.committed(_SLEEP, ONE)) for lane in lanes]
+                await asyncio.sleep(0.02)
+                terminate_others(url)
+                answers = await asyncio.gather(*busy, return_exceptions=True)
+                assert all(isinstance(answer, psycopg.OperationalError) for answer in answers)
+                for place, lane in enumerate(lanes):
+                    async with asyncio.timeout(5):
+                        await keep(lane, 10 * number + place)
+        finally:
+            for lane in lanes:
+                await lane.close()
+
+    with new_database(template) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("create table kept (number int8 primary key)")
+        loop = new_loop()
+        try:
+            loop.run_until_complete(run(url))
+        finally:
+            loop.close()
+
+
+def terminate_others(url):
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )

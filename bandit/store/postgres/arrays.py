@@ -84,6 +84,12 @@ def array(type_name: str, values: Sequence[Any]) -> bytes:
                so far
     """
     oid, written = _TYPES[type_name]
-    pieces = [_NULL if value is None else written(value) for value in values]
-    header = _HEADER.pack(1, int(_NULL in pieces), oid, len(pieces), 1)
-    return header + b"".join(pieces) if pieces else _HEADER.pack(0, 0, oid, 0, 0)[:12]
+    count = len(values)
+    if not count:
+        return _HEADER.pack(0, 0, oid, 0, 0)[:12]
+    first = values[0]
+    if values[-1] is first and values.count(first) == count:  # such as the policy of each row
+        pieces = [_NULL if first is None else written(first)] * count
+    else:
+        pieces = [_NULL if value is None else written(value) for value in values]
+    return _HEADER.pack(1, int(_NULL in pieces), oid, count, 1) + b"".join(pieces)

@@ -38,6 +38,7 @@ from bandit.store.postgres.deadlines import deadlines_bytes, deadlines_from
 
 _FORMAT = b"\x01"
 _HEADER = len(_FORMAT) + 4
+_NO_CHARGE: tuple[None, ...] = (None,) * len(fields(Charge))
 
 
 def settings_json(settings: PolicySettings) -> dict[str, Any]:
@@ -202,7 +203,7 @@ def decision_row(decision: Decision) -> tuple[Any, ...]:
         decision.policy_version,
         decision.snapshot_version,
         decision.candidates.tobytes(),
-        json.dumps(dict(decision.labels)),
+        json.dumps(dict(decision.labels)) if decision.labels else "{}",
         *_charge_values(decision.charge),
         deadlines_bytes(decision.deadlines),
         decision.is_deferred,
@@ -244,7 +245,7 @@ def decision_from(row: Sequence[Any]) -> Decision:
 
 def _charge_values(charge: Charge | None) -> tuple[Any, ...]:
     if charge is None:
-        return (None,) * len(fields(Charge))
+        return _NO_CHARGE
     amounts = (
         charge.price,
         charge.balance,

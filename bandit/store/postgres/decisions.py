@@ -1,11 +1,10 @@
 """The recorded decisions, on the hot path."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg import sql
 from psycopg.pq.abc import PGresult
 
@@ -17,6 +16,7 @@ from bandit.store.postgres import schema
 from bandit.store.postgres.arrays import array
 from bandit.store.postgres.codecs import decision_from, decision_row
 from bandit.store.postgres.deadlines import LINE_TYPES, falling_due, queue_for
+from bandit.store.postgres.exchange import rows_of
 from bandit.store.postgres.group_commit import GroupCommit
 from bandit.store.postgres.lane import HOT_STATEMENT_TIMEOUT_MS, Lane
 from bandit.store.postgres.statements import array_types, column_list, columns_of, prepared, rows
@@ -31,7 +31,10 @@ _INSERT = """
     with stored as (
         insert into decision ({columns})
         select {columns} from {rows}
-        where to_regclass('decision_p' || to_char(day, 'YYYYMMDD')) is not null
+        where day = any (array(
+            select of from unnest(%b::date[]) as days (of)
+            where to_regclass('decision_p' || to_char(of, 'YYYYMMDD')) is not null
+        ))
         on conflict do nothing
         returning policy_id, id, at, budget_epoch, budget_limit_name, budget_reserved_usd,
                   budget_expected_usd
@@ -56,22 +59,27 @@ def _insert(*, line: sql.Composable) -> sql.Composed:
 
 
 # The line costs a tenth of a group of 64 even where nothing falls due: then it is left out.
-_INSERT_ALONE = prepared("decisions", _insert(line=sql.SQL("")))
+_INSERT_ALONE = prepared(_insert(line=sql.SQL("")), name="decisions")
 _INSERT_WITH_LINE = prepared(
-    "decisions with line", _insert(line=sql.SQL(", line as ({})").format(queue_for("stored")))
+    _insert(line=sql.SQL(", line as ({})").format(queue_for("stored"))),
+    name="decisions with line",
 )
-_TYPES = array_types(list(schema.decision.columns))
+_TYPES, _KEY_TYPES = array_types(list(schema.decision.columns)), array_types(_KEY)
 
 # `days` repeats what the join says, for the planner: partitions of other days are not looked at.
-_FIND = sql.SQL(
-    """
-    select {columns} from {keys} join decision
-    on (decision.policy_id, decision.day, decision.id) = (key_policy_id, key_day, key_id)
-    where decision.day = any(%b::date[])
-    """
-).format(columns=column_list(schema.decision, "decision"), keys=rows("key", _KEY, prefix="key_"))
+_FIND = prepared(
+    sql.SQL(
+        """
+        select {columns} from {keys} join decision
+        on (decision.policy_id, decision.day, decision.id) = (key_policy_id, key_day, key_id)
+        where decision.day = any(%b::date[])
+        """
+    ).format(
+        columns=column_list(schema.decision, "decision"), keys=rows("key", _KEY, prefix="key_")
+    )
+)
 
-_Key = tuple[PolicyId, DecisionId]
+_Key = tuple[int, int]  # policy and id, which sort and compare as numbers several times as fast
 _Search = tuple[PolicyId, Collection[DecisionId]]
 
 
@@ -106,22 +114,22 @@ class PostgresDecisionLog:
 async def _record(lane: Lane, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
     firsts: dict[_Key, Decision] = {}
     for decision in decisions:
-        firsts.setdefault((decision.policy_id, decision.id), decision)
-    new = sorted(
-        (decision_row(first) for key, first in firsts.items() if _is_dated(key[1])), key=_key
-    )
+        firsts.setdefault(_key(decision), decision)
+    new = {key: decision_row(firsts[key]) for key in sorted(firsts) if _is_dated(firsts[key].id)}
     written: Collection[_Key] = ()
     stored: dict[_Key, Decision] = {}
     if new:
         written = await _written(lane, new, falling_due(firsts.values()))
-        repeated = [key for row in new if (key := (row[0], row[2])) not in written]
+        if len(written) == len(decisions):
+            return [Recorded(decision) for decision in decisions]
+        repeated = [firsts[key] for key in new if key not in written]
         if repeated:  # they were committed before, or are of a day without a partition
-            async with lane.transaction() as connection:
-                stored = await _stored(connection, repeated)
+            wanted = [(decision.policy_id, decision.id) for decision in repeated]
+            stored = await _stored(lane, wanted)
 
     answers: list[Recorded | Exception] = []
     for decision in decisions:
-        key = (decision.policy_id, decision.id)
+        key = _key(decision)
         if key in written:
             first = firsts[key]
             answers.append(Recorded(first, replayed=first is not decision))
@@ -133,54 +141,52 @@ async def _record(lane: Lane, decisions: Sequence[Decision]) -> Sequence[Recorde
 
 
 async def _written(
-    lane: Lane, new: Sequence[tuple[Any, ...]], due: Sequence[Sequence[Any]]
+    lane: Lane, new: Mapping[_Key, tuple[Any, ...]], due: Sequence[Sequence[Any]]
 ) -> Collection[_Key]:
     """The keys of those rows that were not there before."""
-    columns = zip(*new, strict=True)
+    columns = zip(*new.values(), strict=True)
     arrays = [array(type_, column) for type_, column in zip(_TYPES, columns, strict=True)]
+    arrays.append(array("DATE", list({row[1] for row in new.values()})))
     statement = _INSERT_ALONE
     if any(due):
         statement = _INSERT_WITH_LINE
         arrays += [array(type_, column) for type_, column in zip(LINE_TYPES, due, strict=True)]
     result = await lane.committed(statement, arrays)
     if result.ntuples == len(new):
-        return {(row[0], row[2]) for row in new}
-    return {
-        (PolicyId(_uuid(result, row, 0)), DecisionId(_uuid(result, row, 1)))
-        for row in range(result.ntuples)
-    }
+        return new.keys()
+    return {(_number(result, row, 0), _number(result, row, 1)) for row in range(result.ntuples)}
 
 
-def _uuid(result: PGresult, row: int, column: int) -> UUID:
+def _number(result: PGresult, row: int, column: int) -> int:
     value = result.get_value(row, column)
     assert value is not None  # noqa: S101 - a part of the key
-    return UUID(bytes=value)
+    return int.from_bytes(value, "big")
 
 
 async def _find(lane: Lane, searches: Sequence[_Search]) -> Sequence[dict[DecisionId, Decision]]:
     keys = {(policy_id, id_) for policy_id, ids in searches for id_ in ids if _is_dated(id_)}
-    async with lane.transaction() as connection:
-        stored = await _stored(connection, keys)
+    stored = await _stored(lane, keys)
     return [
-        {id_: stored[policy_id, id_] for id_ in ids if (policy_id, id_) in stored}
+        {id_: found for id_ in ids if (found := stored.get((policy_id.int, id_.int))) is not None}
         for policy_id, ids in searches
     ]
 
 
 async def _stored(
-    connection: psycopg.AsyncConnection, keys: Collection[_Key]
+    lane: Lane, keys: Collection[tuple[PolicyId, DecisionId]]
 ) -> dict[_Key, Decision]:
     if not keys:
         return {}
     wanted = [(policy_id, day_of(id_), id_) for policy_id, id_ in keys]
-    arrays: list[Any] = [*columns_of(wanted, 3), list({day for _, day, _ in wanted})]
-    cursor = await connection.execute(_FIND, arrays, binary=True)
-    found = [decision_from(row) for row in await cursor.fetchall()]
-    return {(decision.policy_id, decision.id): decision for decision in found}
+    columns = columns_of(wanted, len(_KEY))
+    arrays = [array(type_, column) for type_, column in zip(_KEY_TYPES, columns, strict=True)]
+    arrays.append(array("DATE", list({day for _, day, _ in wanted})))
+    found = [decision_from(row) for row in rows_of(await lane.committed(_FIND, arrays))]
+    return {_key(decision): decision for decision in found}
 
 
-def _key(row: Sequence[Any]) -> tuple[UUID, UUID]:
-    return row[0], row[2]  # the day follows from the id
+def _key(decision: Decision) -> _Key:
+    return decision.policy_id.int, decision.id.int  # the day follows from the id
 
 
 def _is_dated(decision_id: UUID) -> bool:

@@ -8,10 +8,12 @@ there is something to read: no task, no thread and no lock per statement.
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import psycopg
 from psycopg import errors as postgres
-from psycopg.pq import ExecStatus, Format
+from psycopg.adapt import Transformer
+from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
 from bandit.store.postgres.statements import Prepared
@@ -27,15 +29,17 @@ async def exchange(
     parameters: Sequence[bytes],
     *,
     is_planned: bool | None,
+    within_s: float,
 ) -> PGresult:
     """
     The result of the statement, in binary, once its transaction is committed.
 
     before      statements without results, to begin with
     is_planned  whether this connection has planned the statement; None: plans are not to be kept
+    within_s    after which the server is taken to be silent
 
-    Raises the driver's errors.  After one a transaction may be open, and the connection in the
-    middle of something: see `is_usable`.
+    Raises the driver's errors.  After one a transaction may be open, and if the connection is still
+    in pipeline mode it is in the middle of something and cannot be used.
     """
     pgconn = connection.pgconn
     pgconn.enter_pipeline_mode()
@@ -54,7 +58,7 @@ async def exchange(
         )
     pgconn.send_query_params(b"commit", None)
     pgconn.pipeline_sync()
-    results = await _Conversation(pgconn).results()
+    results = await _Conversation(pgconn).results(within_s)
     pgconn.exit_pipeline_mode()
     for result in results:
         if result.status in _ENDS:
@@ -64,36 +68,51 @@ async def exchange(
     return results[-2]
 
 
+def rows_of(result: PGresult) -> list[tuple[Any, ...]]:
+    """The rows as the driver reads them, times in UTC."""
+    reading = Transformer()
+    reading.set_pgresult(result)
+    rows: list[tuple[Any, ...]] = reading.load_rows(0, result.ntuples, tuple)
+    return rows
+
+
 def is_forgotten(error: BaseException) -> bool:
     """Whether the plan was not there, or was there already: a pooler hands sessions around."""
     return isinstance(error, _FORGOTTEN)
 
 
 class _Conversation:
-    """Sends what is in libpq's buffer and collects results, up to the end of the pipeline."""
+    """
+    Sends what is in libpq's buffer and collects results, up to the end of the pipeline.
+
+    The socket is taken from the event loop in the very call in which it ends: libpq closes it when
+    the connection is lost, and an event loop that still watched its number would be deaf to the
+    next socket that gets it.
+    """
 
     def __init__(self, pgconn: PGconn) -> None:
         self._pgconn = pgconn
         self._loop = asyncio.get_running_loop()
         self._socket = pgconn.socket
         self._results: list[PGresult] = []
+        self._is_watching = False
         self._over: asyncio.Future[None] = self._loop.create_future()
 
-    async def results(self) -> list[PGresult]:
+    async def results(self, within_s: float) -> list[PGresult]:
         """One per statement."""
+        self._is_watching = True
         self._loop.add_reader(self._socket, self._step)
+        deadline = self._loop.call_later(within_s, self._give_up)
         try:
             if self._pgconn.flush():
                 self._loop.add_writer(self._socket, self._step)
             await self._over
         finally:
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
+            deadline.cancel()
+            self._end()  # where the caller was cancelled, or flushing failed
         return self._results
 
     def _step(self) -> None:
-        if self._over.done():
-            return
         try:
             self._pgconn.consume_input()
             if not self._pgconn.flush():
@@ -101,11 +120,28 @@ class _Conversation:
             while not self._pgconn.is_busy():
                 result = self._pgconn.get_result()
                 if result is None:
+                    if self._pgconn.status != ConnStatus.OK:
+                        raise psycopg.OperationalError("the connection is lost")
                     continue  # between two statements
                 if result.status == ExecStatus.PIPELINE_SYNC:
-                    self._over.set_result(None)
+                    self._end()
                     return
                 self._results.append(result)
         except Exception as error:
             # Raised here it would end in the event loop's log, and the caller would wait for ever.
+            self._end(error)
+
+    def _give_up(self) -> None:
+        self._end(psycopg.OperationalError("the server fell silent"))
+
+    def _end(self, error: Exception | None = None) -> None:
+        if self._is_watching:
+            self._is_watching = False
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+        if self._over.done():
+            return
+        if error is None:
+            self._over.set_result(None)
+        else:
             self._over.set_exception(error)

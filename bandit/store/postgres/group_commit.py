@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import psycopg
@@ -15,10 +16,26 @@ MOST_ROWS = 256
 MOST_WAITING = 20_000
 MOST_COLLISIONS = 3
 _FAREWELL_S = 1.0
+_UNANSWERED = Unavailable("not answered yet")  # stands for an answer until there is one
 
 Call = TypeVar("Call")
 Answer = TypeVar("Answer")
 Work = Callable[[Lane, Sequence[Call]], Awaitable[Sequence[Answer | Exception]]]
+
+
+@dataclass(slots=True, eq=False)
+class _Caller(Generic[Answer]):
+    """Who waits for so many answers, until `over`."""
+
+    answers: list[Answer | Exception]
+    missing: int
+    over: asyncio.Future[None]
+
+    def take(self, position: int, answer: Answer | Exception) -> None:
+        self.answers[position] = answer
+        self.missing -= 1
+        if not self.missing and not self.over.done():
+            self.over.set_result(None)
 
 
 class GroupCommit(Generic[Call, Answer]):
@@ -48,7 +65,7 @@ class GroupCommit(Generic[Call, Answer]):
         self._rows_of = rows_of
         self._most_rows = most_rows
         self._most_waiting = most_waiting
-        self._line: deque[tuple[Call, asyncio.Future[Answer | Exception]]] = deque()
+        self._line: deque[tuple[Call, _Caller[Answer], int]] = deque()
         self._rows_waiting = 0
         self._drain: asyncio.Task[None] | None = None
 
@@ -57,13 +74,17 @@ class GroupCommit(Generic[Call, Answer]):
         rows = sum(self._rows_of(call) for call in calls)
         if self._line and self._rows_waiting + rows > self._most_waiting:
             raise Unavailable("too many writes are waiting for the database")
+        if not calls:
+            return []
         loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[Answer | Exception]] = [loop.create_future() for _ in calls]
-        self._line.extend(zip(calls, futures, strict=True))
+        unanswered: list[Answer | Exception] = [_UNANSWERED] * len(calls)
+        caller = _Caller(unanswered, len(calls), loop.create_future())
+        self._line.extend((call, caller, position) for position, call in enumerate(calls))
         self._rows_waiting += rows
         if self._drain is None or self._drain.done():
             self._drain = loop.create_task(self._run())
-        return await asyncio.gather(*futures)
+        await caller.over
+        return caller.answers
 
     async def answer(self, call: Call) -> Answer:
         """What became of one call; raises what it failed with."""
@@ -87,14 +108,14 @@ class GroupCommit(Generic[Call, Answer]):
             group = self._next_group()
             answers: Sequence[Answer | Exception] = []
             try:
-                answers = await self._answered([call for call, _ in group])
+                answers = await self._answered([call for call, _, _ in group])
             finally:  # cancelled at the end of the process: nobody is left waiting
-                missing = [Unavailable("the service is stopping")] * (len(group) - len(answers))
-                for (_, future), answer in zip(group, [*answers, *missing], strict=True):
-                    if not future.done():
-                        future.set_result(answer)
+                late = len(group) - len(answers)
+                missing = [Unavailable("the service is stopping") for _ in range(late)]
+                for (_, caller, position), answer in zip(group, [*answers, *missing], strict=True):
+                    caller.take(position, answer)
 
-    def _next_group(self) -> list[tuple[Call, asyncio.Future[Answer | Exception]]]:
+    def _next_group(self) -> list[tuple[Call, _Caller[Answer], int]]:
         group = [self._line.popleft()]
         rows = self._rows_of(group[0][0])
         while self._line and rows + self._rows_of(self._line[0][0]) <= self._most_rows:

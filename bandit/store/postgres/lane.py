@@ -77,7 +77,7 @@ class Lane:
         statement: Prepared,
         parameters: Sequence[bytes],
     ) -> PGresult:
-        planned = self._planned
+        planned = self._planned if statement.name else None
         timer = asyncio.get_running_loop().call_later(self._deadline_s, _hang_up, connection)
         try:
             result = await exchange(
@@ -86,6 +86,7 @@ class Lane:
                 statement,
                 parameters,
                 is_planned=None if planned is None else statement.name in planned,
+                within_s=self._deadline_s,
             )
         except BaseException:
             await self._reset(connection)

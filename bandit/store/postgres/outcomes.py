@@ -1,12 +1,11 @@
 """The append-only outcomes, and the line of what they make dirty."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg import errors as postgres
 from psycopg import sql
 
@@ -17,45 +16,67 @@ from bandit.domain.policy import PolicyId
 from bandit.routing.feedback import disposition_of
 from bandit.routing.ports import NOTHING_HELD, Key
 from bandit.store.postgres import schema
+from bandit.store.postgres.arrays import array
+from bandit.store.postgres.exchange import rows_of
 from bandit.store.postgres.group_commit import GroupCommit
 from bandit.store.postgres.lane import HOT_STATEMENT_TIMEOUT_MS, Lane
-from bandit.store.postgres.statements import column_list, columns_of, rows
+from bandit.store.postgres.statements import (
+    Prepared,
+    array_types,
+    column_list,
+    columns_of,
+    prepared,
+    rows,
+    rows_as,
+)
 
-_HEAD_KEY = list(schema.outcome.columns)[:4]
 _LINE = schema.dirty_key.c
 _HELD = (_LINE.policy_id, _LINE.decision_id, _LINE.head, _LINE.due_at)
 
-_SEQUENCES = sql.SQL(
+# What the log holds of each (decision, head, source) of the rows, as it was before.
+_HELD_BEFORE = sql.SQL(
     """
     select outcome.policy_id, outcome.decision_id, outcome.head, outcome.source, outcome.sequence
-    from {keys} join outcome
-    on (outcome.policy_id, outcome.day, outcome.decision_id, outcome.head)
-        = (key_policy_id, key_day, key_decision_id, key_head)
+    from new join outcome
+        on (outcome.policy_id, outcome.day, outcome.decision_id, outcome.head, outcome.source)
+            = (new.policy_id, new.day, new.decision_id, new.head, new.source)
     where outcome.day = any(%b::date[])
     """
-).format(keys=rows("key", _HEAD_KEY, prefix="key_"))
+)
+_ROWS = rows_as("new", list(schema.outcome.columns))
+_SEQUENCES = prepared(sql.SQL("with {rows} {held}").format(rows=_ROWS, held=_HELD_BEFORE))
 
-# One statement, so that exactly what was added is marked dirty.  The rows come sorted by key.
+# One statement, so that exactly what was added is marked dirty, and that a row is added only if no
+# later one was there before.  The rows come sorted by key.
 # It is due at once, whatever a learner's clock says: the router's may be ahead of it; or else when
 # its window closes.
 _APPEND = """
-    with added as (
-        insert into outcome ({columns}) select {columns} from {rows}
+    with {rows}, held as ({held}), added as (
+        insert into outcome ({columns}) select {columns} from new
+        where not exists (
+            select from held
+            where (held.policy_id, held.decision_id, held.head, held.source)
+                = (new.policy_id, new.decision_id, new.head, new.source)
+                and held.sequence > new.sequence
+        )
         on conflict do nothing
         returning policy_id, decision_id, head, source, sequence
     ), line as (
         insert into dirty_key (policy_id, decision_id, head, due_at, is_held)
         {line}
     )
-    select policy_id, decision_id, head, source, sequence from added
+    select true, added.* from added union all select false, held.* from held
     """
 
 
-def _append_statement(line: sql.Composable) -> sql.Composed:
-    return sql.SQL(_APPEND).format(
-        columns=column_list(schema.outcome),
-        rows=rows("new", list(schema.outcome.columns)),
-        line=line,
+def _append_statement(line: sql.Composable) -> Prepared:
+    return prepared(
+        sql.SQL(_APPEND).format(
+            columns=column_list(schema.outcome),
+            rows=_ROWS,
+            held=_HELD_BEFORE,
+            line=line,
+        )
     )
 
 
@@ -70,14 +91,15 @@ _APPEND_AT_ONCE = _append_statement(
 _APPEND_AND_HOLD = _append_statement(
     sql.SQL(
         """
-        select policy_id, decision_id, head, coalesce(held_due_at, '-infinity'),
-               held_due_at is not null
-        from added left join {held} on (policy_id, decision_id, head)
-            = (held_policy_id, held_decision_id, held_head)
-        group by policy_id, decision_id, head, held_due_at
+        select policy_id, decision_id, head, coalesce(until_due_at, '-infinity'),
+               until_due_at is not null
+        from added left join {until} on (policy_id, decision_id, head)
+            = (until_policy_id, until_decision_id, until_head)
+        group by policy_id, decision_id, head, until_due_at
         """
-    ).format(held=rows("held", _HELD, prefix="held_"))
+    ).format(until=rows("until", _HELD, prefix="until_"))
 )
+_TYPES, _HELD_TYPES = array_types(list(schema.outcome.columns)), array_types(_HELD)
 
 # policy, decision, head, source, and with the sequence the key of a row
 _Thread = tuple[PolicyId, DecisionId, int, str]
@@ -125,14 +147,38 @@ class PostgresOutcomeLog:
 
 
 async def _append(lane: Lane, calls: Sequence[_Append]) -> Sequence[Sequence[Disposition]]:
-    async with lane.transaction() as connection:
-        return await _appended(connection, calls)
+    threads = [_thread(call.policy_id, row) for call in calls for row in call.rows]
+    if len(set(threads)) == len(threads) and not any(call.dry_run for call in calls):
+        return await _append_apart(lane, calls)
+    return await _append_in_order(lane, calls)
 
 
-async def _appended(
-    connection: psycopg.AsyncConnection, calls: Sequence[_Append]
-) -> Sequence[Sequence[Disposition]]:
-    held = await _sequences(connection, calls)
+async def _append_apart(lane: Lane, calls: Sequence[_Append]) -> Sequence[Sequence[Disposition]]:
+    """Where no row depends on another one, one statement decides and appends."""
+    new = {
+        (*_thread(call.policy_id, row), row.sequence): _values(call.policy_id, row)
+        for call in calls
+        for row in call.rows
+    }
+    added, held = await _inserted(lane, new, _held_until(calls))
+    answers = []
+    for call in calls:
+        dispositions = []
+        for row in call.rows:
+            thread = _thread(call.policy_id, row)
+            sequences = held.get(thread, ())
+            dispositions.append(
+                disposition_of(row.sequence, sequences)
+                if (*thread, row.sequence) in added
+                else _disposition_of_lost(row.sequence, sequences)
+            )
+        answers.append(dispositions)
+    return answers
+
+
+async def _append_in_order(lane: Lane, calls: Sequence[_Append]) -> Sequence[Sequence[Disposition]]:
+    """Each row sees those before it; of a dry run no other call sees any."""
+    held = await _sequences(lane, calls)
     new: dict[_RowKey, tuple[Any, ...]] = {}
     answers: list[list[Disposition]] = []
     for call in calls:
@@ -149,62 +195,81 @@ async def _appended(
                 if not call.dry_run:
                     new[*thread, row.sequence] = _values(call.policy_id, row)
         answers.append(dispositions)
-    held_until = {
+    added, held_by_now = await _inserted(lane, new, _held_until(calls))
+    if lost := new.keys() - added:
+        _correct(answers, calls, lost, held_by_now)
+    return answers
+
+
+def _held_until(calls: Sequence[_Append]) -> dict[tuple[PolicyId, DecisionId, int], datetime]:
+    return {
         (call.policy_id, id_, int(head)): due_at
         for call in calls
         for (id_, head), due_at in call.held_until.items()
     }
-    lost = new.keys() - await _inserted(connection, new, held_until)
-    if lost:
-        _correct(answers, calls, lost)
-    return answers
 
 
-async def _sequences(
-    connection: psycopg.AsyncConnection, calls: Sequence[_Append]
-) -> defaultdict[_Thread, list[int]]:
+async def _sequences(lane: Lane, calls: Sequence[_Append]) -> defaultdict[_Thread, list[int]]:
     """The sequences that the log holds of every (decision, head, source) in the calls."""
+    values = [_values(call.policy_id, row) for call in calls for row in call.rows]
     held: defaultdict[_Thread, list[int]] = defaultdict(list)
-    keys = {
-        (call.policy_id, day_of(row.decision_id), row.decision_id, int(row.objective))
-        for call in calls
-        for row in call.rows
-    }
-    if keys:
-        days: list[date] = list({day for _, day, _, _ in keys})
-        arrays = [*columns_of(list(keys), len(_HEAD_KEY)), days]
-        cursor = await connection.execute(_SEQUENCES, arrays, binary=True)
-        for policy_id, decision_id, head, source, sequence in await cursor.fetchall():
+    if values:
+        found = rows_of(await lane.committed(_SEQUENCES, _arrays(values)))
+        for policy_id, decision_id, head, source, sequence in found:
             held[policy_id, decision_id, head, source].append(sequence)
     return held
 
 
 async def _inserted(
-    connection: psycopg.AsyncConnection,
-    new: dict[_RowKey, tuple[Any, ...]],
+    lane: Lane,
+    new: Mapping[_RowKey, tuple[Any, ...]],
     held_until: Mapping[tuple[PolicyId, DecisionId, int], datetime],
-) -> set[_RowKey]:
+) -> tuple[set[_RowKey], Mapping[_Thread, list[int]]]:
+    """Which rows were added, and the sequences that were there before."""
+    added: set[_RowKey] = set()
+    held: defaultdict[_Thread, list[int]] = defaultdict(list)
     if not new:
-        return set()
-    arrays = columns_of([new[key] for key in sorted(new)], len(schema.outcome.columns))
+        return added, held
+    arrays = _arrays([new[key] for key in sorted(new)])
+    statement = _APPEND_AT_ONCE
     if held_until:
-        arrays += columns_of([(*key, due_at) for key, due_at in held_until.items()], len(_HELD))
-    statement = _APPEND_AND_HOLD if held_until else _APPEND_AT_ONCE
-    cursor = await connection.execute(statement, arrays, binary=True)
-    return {
-        (PolicyId(policy_id), DecisionId(decision_id), head, source, sequence)
-        for policy_id, decision_id, head, source, sequence in await cursor.fetchall()
-    }
+        statement = _APPEND_AND_HOLD
+        until = columns_of([(*key, due_at) for key, due_at in held_until.items()], len(_HELD))
+        arrays += [array(type_, column) for type_, column in zip(_HELD_TYPES, until, strict=True)]
+    for is_added, *thread, sequence in rows_of(await lane.committed(statement, arrays)):
+        policy_id, decision_id, head, source = thread
+        if is_added:
+            added.add((policy_id, decision_id, head, source, sequence))
+        else:
+            held[policy_id, decision_id, head, source].append(sequence)
+    return added, held
+
+
+def _arrays(values: Sequence[tuple[Any, ...]]) -> list[bytes]:
+    """The rows' columns, and the days that are among them."""
+    columns = zip(*values, strict=True)
+    arrays = [array(type_, column) for type_, column in zip(_TYPES, columns, strict=True)]
+    return [*arrays, array("DATE", list({row[1] for row in values}))]
 
 
 def _correct(
-    answers: list[list[Disposition]], calls: Sequence[_Append], lost: set[_RowKey]
+    answers: list[list[Disposition]],
+    calls: Sequence[_Append],
+    lost: set[_RowKey],
+    held: Mapping[_Thread, list[int]],
 ) -> None:
-    """Another writer was quicker with these rows: they are duplicates."""
+    """Another writer was quicker, with these rows or with later ones of their threads."""
     for call, dispositions in zip(calls, answers, strict=True):
         for position, row in enumerate(call.rows):
-            if (*_thread(call.policy_id, row), row.sequence) in lost and not call.dry_run:
-                dispositions[position] = Disposition.DUPLICATE
+            thread = _thread(call.policy_id, row)
+            if (*thread, row.sequence) in lost and not call.dry_run:
+                dispositions[position] = _disposition_of_lost(row.sequence, held.get(thread, ()))
+
+
+def _disposition_of_lost(sequence: int, held: Collection[int]) -> Disposition:
+    """Of a row that was not added: superseded by a later one, or else there already."""
+    is_superseded = disposition_of(sequence, held) is Disposition.IGNORED
+    return Disposition.IGNORED if is_superseded else Disposition.DUPLICATE
 
 
 def _thread(policy_id: PolicyId, row: OutcomeRow) -> _Thread:

@@ -30,6 +30,14 @@ def rows(alias: str, columns: Sequence[Column[Any]], *, prefix: str = "") -> sql
     )
 
 
+def rows_as(name: str, columns: Sequence[Column[Any]]) -> sql.Composable:
+    """`name (columns) as (select * from unnest(%b::uuid[], ...))`, for a `with`."""
+    names = [sql.Identifier(column.name) for column in columns]
+    return sql.SQL("{} ({}) as (select * from {})").format(
+        sql.Identifier(name), sql.SQL(", ").join(names), rows("given", columns)
+    )
+
+
 def columns_of(rows_: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
     """The rows' values column by column, also where there is no row."""
     return [[row[position] for row in rows_] for position in range(width)]
@@ -43,16 +51,17 @@ def array_types(columns: Sequence[Column[Any]]) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """
-    A statement with numbered parameters, to be planned once per connection.
+    A statement with numbered parameters.
 
-    name   unique among all; plans are kept under it
+    name   unique among all, under which its plan is kept; empty: it is planned anew each time, as
+           a join needs whose best plan is another one when the tables have grown
     """
 
     name: bytes
     text: bytes
 
 
-def prepared(name: str, statement: sql.Composable) -> Prepared:
+def prepared(statement: sql.Composable, *, name: str = "") -> Prepared:
     """The statement with `$1`, `$2` ... for each `%b`."""
     first, *others = statement.as_string(None).split("%b")
     text = first + "".join(f"${number}{text}" for number, text in enumerate(others, start=1))

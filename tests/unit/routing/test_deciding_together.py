@@ -111,8 +111,8 @@ def differing(seed, *, states, company):
         queries = [some_query(random, names) for _ in range(company)]
         ids = [decision_id(seed, state * company + number) for number in range(company)]
         contexts = contexts_of(snapshot.schema, queries, encoder=None)
-        asked = [Asked(*each) for each in zip(queries, contexts, ids, strict=True)]
-        together = decide_each(snapshot, asked, scores_of(snapshot, asked), at=NOW)
+        asked = [Asked(*each, NOW) for each in zip(queries, contexts, ids, strict=True)]
+        together = decide_each(snapshot, asked, scores_of(snapshot, asked))
         count += sum(
             not same(decided_alone(snapshot, query, id_), answer)
             for query, id_, answer in zip(queries, ids, together, strict=True)

@@ -127,7 +127,7 @@ class InProcessRouter:
         asked = [self._asked(ask, place) for place, ask in enumerate(asks)]
         scores = scores_of(self._snapshot, asked)
         # Where spending is limited or paced, each decision moves the terms of the next.
-        is_free = self._budgets.terms(self._snapshot, self._now) is NO_TERMS
+        is_free = self._budgets.is_free(self._snapshot.policy, self._snapshot.arms)
         size = len(asked) if is_free else 1
         decisions = []
         for first in range(0, len(asked), size):

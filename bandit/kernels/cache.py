@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ import numba
 import numpy as np
 
 VARIABLE = "BANDIT_KERNEL_CACHE"
+PATIENCE_S = 20.0  # the longest kernel compiles in two
+_LOOK_S = 0.01
 _HERE = Path(__file__).parent
 
 
@@ -27,7 +30,7 @@ def cache_folder() -> Path | None:
     The folder for these sources, made if need be; None: nothing is kept.
 
     It lies in the folder that the variable names, else beside the sources, as bytecode does, where
-    bytecode may be written.
+    bytecode may be written.  What is in it is run: it must be this user's own, or root's.
     """
     named = os.environ.get(VARIABLE)
     if not named and sys.dont_write_bytecode:
@@ -36,6 +39,8 @@ def cache_folder() -> Path | None:
     folder = folder.absolute() / f"kernels-{_digest()}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_uid not in (0, os.geteuid()):
+            return None
         with taking_turns(folder):
             return folder
     except OSError:
@@ -44,9 +49,21 @@ def cache_folder() -> Path | None:
 
 @contextmanager
 def taking_turns(folder: Path) -> Iterator[None]:
-    """No two processes are in such a block of one folder; the end of a process ends it too."""
+    """
+    No two processes are in such a block of one folder; the end of a process ends it too.
+
+    Raises TimeoutError where another one does not leave it, such as one that is stopped.
+    """
+    deadline = time.monotonic() + PATIENCE_S
     with (folder / "lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"{folder} is locked") from None
+                time.sleep(_LOOK_S)
         yield
 
 

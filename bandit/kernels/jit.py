@@ -52,6 +52,7 @@ def kernel(signature: object) -> Callable[[_Function], _Function]:
     """
 
     def compiled(function: _Function) -> _Function:
+        global _folder
         if _folder is None or not function.__module__.startswith(_KERNELS):
             return _compiled(signature, function, is_kept=False)
         try:
@@ -60,6 +61,7 @@ def kernel(signature: object) -> Callable[[_Function], _Function]:
         except Exception as error:
             # Whatever is wrong with what was kept, or with the disk, the sources are there.
             warnings.warn(f"cannot use the kernels kept in {_folder}: {error!r}", stacklevel=2)
+            _folder = None  # nor look for the others: each may take as long
             return _compiled(signature, function, is_kept=False)
 
     return compiled

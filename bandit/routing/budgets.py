@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from bandit.domain.arm import ArmStatus
+from bandit.domain.arm import Arm, ArmStatus
 from bandit.domain.budget import EMPTY, Account, Budget
 from bandit.domain.decision import Decision
 from bandit.domain.policy import Policy, PolicyId
@@ -71,6 +71,11 @@ class Budgets:
     def __init__(self) -> None:
         self._purses: dict[PolicyId, _Purse] = {}
 
+    @staticmethod
+    def is_free(policy: Policy, arms: Sequence[Arm]) -> bool:
+        """Whether nothing limits or steers what its decisions spend: all have `NO_TERMS`."""
+        return policy.budget is None and not any(arm.status is ArmStatus.EXPLORE for arm in arms)
+
     def terms(self, snapshot: Snapshot, at: datetime, *, is_kept: bool = True) -> Terms:
         """
         On what terms the next decision of a policy may spend.
@@ -78,9 +83,9 @@ class Budgets:
         is_kept  False: nobody decides, so a price that is solved for it is not kept
         """
         policy = snapshot.policy
-        exploring = [arm for arm in snapshot.arms if arm.status is ArmStatus.EXPLORE]
-        if policy.budget is None and not exploring:
+        if self.is_free(policy, snapshot.arms):
             return NO_TERMS
+        exploring = [arm for arm in snapshot.arms if arm.status is ArmStatus.EXPLORE]
         purse = self._purse(policy, at)
         budget = purse.policy.budget
         account = with_booking(with_booking(purse.account, purse.on_the_way), purse.pending)

@@ -25,7 +25,7 @@ from bandit.domain.query import Query
 from bandit.features.encoder import Encoder
 from bandit.features.schema import contexts_of
 from bandit.kernels.jit import Array
-from bandit.policies.spending import NO_TERMS, Terms
+from bandit.policies.spending import Terms
 from bandit.routing.budgets import Budgets
 from bandit.routing.deciding import Asked, Decided, decide_each, scores_of, validate
 from bandit.routing.ledger import Ledger, Wish
@@ -156,7 +156,7 @@ class Router:
             for position in group.positions:
                 answers[position] = Unavailable("decisions cannot be stored")
             return
-        if self._budgets.terms(snapshot, self._clock()) is not NO_TERMS:
+        if not self._budgets.is_free(policy, snapshot.arms):
             for row, position in enumerate(group.positions):
                 answers[position] = await self._booked(group, row)
             return

@@ -86,6 +86,24 @@ async def test_an_error_undoes_it_and_leaves_the_connection_as_it_was(lane, url)
 
 
 @pytest.mark.asyncio
+async def test_a_first_statement_that_fails_does_not_end_the_keeping_of_plans(lane, url):
+    await keep(lane, 1)
+    await lane.close()
+
+    with pytest.raises(postgres.UniqueViolation):
+        await keep(lane, 1)
+    await keep(lane, 2)
+    first = await backend(lane)
+    await keep(lane, 3)
+
+    async with lane.transaction() as connection:
+        cursor = await connection.execute("select name from pg_prepared_statements order by name")
+        assert await cursor.fetchall() == [("backend",), ("keep",)]
+    assert await backend(lane) == first
+    assert kept(url) == [1, 2, 3]
+
+
+@pytest.mark.asyncio
 async def test_the_statement_is_under_the_lanes_timeout(lane):
     result = await lane.committed(_TIMEOUT, ONE)
 

@@ -1,7 +1,6 @@
-"""The command line against a running service, and the commands that start one."""
+"""The command line against a running service."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -399,43 +398,3 @@ def test_the_doctor_says_what_to_do(shell: Shell):
 
 def test_a_database_can_be_migrated_again(shell: Shell):
     assert "the newest" in shell.text("migrate")
-
-
-def test_everything_comes_up_and_goes_down_with_one_command():
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("BANDIT_")}
-    process = subprocess.Popen(
-        [*PROGRAM, "up", "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    )
-    try:
-        line = process.stdout.readline()
-        target = re.fullmatch(r"ready at (\S+:\d+); .*\n", line).group(1)
-        assert run(["policy", "list", "--target", target]) == 0
-    finally:
-        process.send_signal(signal.SIGINT)
-        status = process.wait(20)
-
-    assert status == 0
-    assert run(["policy", "list", "--target", target]) == 1
-
-
-@pytest.mark.parametrize("part", ["serve", "learn"])
-def test_a_part_runs_alone_until_it_is_told_to_stop(stack: Stack, part: str):
-    options = ["--port", "0"] if part == "serve" else []
-    process = subprocess.Popen(
-        [*PROGRAM, part, "--database-url", stack.database_url, *options],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        line = process.stderr.readline()
-    finally:
-        process.terminate()
-        process.stderr.read()
-        status = process.wait(20)
-
-    assert "listening" in line or "learning" in line
-    assert status == 0

@@ -78,6 +78,7 @@ class Lane:
         parameters: Sequence[bytes],
     ) -> PGresult:
         planned = self._planned if statement.name else None
+        is_planned = None if planned is None else statement.name in planned
         timer = asyncio.get_running_loop().call_later(self._deadline_s, _hang_up, connection)
         try:
             result = await exchange(
@@ -85,11 +86,13 @@ class Lane:
                 self._begin_binary,
                 statement,
                 parameters,
-                is_planned=None if planned is None else statement.name in planned,
+                is_planned=is_planned,
                 within_s=self._deadline_s,
             )
         except BaseException:
             await self._reset(connection)
+            if is_planned is False:  # a plan outlives the transaction: is it there, or is it not?
+                await self.close()
             raise
         finally:
             timer.cancel()

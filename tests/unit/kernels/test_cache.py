@@ -2,7 +2,9 @@ import os
 import subprocess
 import sys
 
-from bandit.kernels.cache import VARIABLE, cache_folder
+import pytest
+
+from bandit.kernels.cache import VARIABLE, cache_folder, taking_turns
 
 _USE = (
     "import numpy as np\n"
@@ -45,6 +47,23 @@ def test_what_is_damaged_is_told_and_done_without(tmp_path):
 
     assert output.startswith(RIGHT)
     assert "cannot use the kernels kept in" in errors
+
+
+def test_a_process_that_does_not_leave_the_folder_holds_up_nobody_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr("bandit.kernels.cache.PATIENCE_S", 0.05)
+    with taking_turns(tmp_path), pytest.raises(TimeoutError), taking_turns(tmp_path):
+        pass
+
+
+def test_a_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    own = cache_folder()
+    assert own is not None
+    if os.geteuid() == 0:
+        os.chown(own, 54321, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+
+    assert cache_folder() is None
 
 
 def test_nothing_is_kept_where_nothing_can_be_written(tmp_path, monkeypatch):

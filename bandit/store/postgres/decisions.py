@@ -66,13 +66,18 @@ _INSERT_WITH_LINE = prepared(
 )
 _TYPES, _KEY_TYPES = array_types(list(schema.decision.columns)), array_types(_KEY)
 
-# `days` repeats what the join says, for the planner: partitions of other days are not looked at.
+# `days` repeats what the keys say, for the planner: partitions of other days are not looked at.
+# `offset 0` has each key looked up: joined, a day without statistics would be read from end to end.
 _FIND = prepared(
     sql.SQL(
         """
-        select {columns} from {keys} join decision
-        on (decision.policy_id, decision.day, decision.id) = (key_policy_id, key_day, key_id)
-        where decision.day = any(%b::date[])
+        select found.* from {keys} cross join lateral (
+            select {columns} from decision
+            where (decision.policy_id, decision.day, decision.id)
+                = (key_policy_id, key_day, key_id)
+                and decision.day = any(%b::date[])
+            offset 0
+        ) as found
         """
     ).format(
         columns=column_list(schema.decision, "decision"), keys=rows("key", _KEY, prefix="key_")

@@ -33,14 +33,19 @@ from bandit.store.postgres.statements import (
 _LINE = schema.dirty_key.c
 _HELD = (_LINE.policy_id, _LINE.decision_id, _LINE.head, _LINE.due_at)
 
-# What the log holds of each (decision, head, source) of the rows, as it was before.
+# What the log holds of each (decision, head, source) of the rows, as it was before.  `offset 0` has
+# each looked up by its key: joined, a day without statistics yet would be read from end to end.
 _HELD_BEFORE = sql.SQL(
     """
-    select outcome.policy_id, outcome.decision_id, outcome.head, outcome.source, outcome.sequence
-    from new join outcome
-        on (outcome.policy_id, outcome.day, outcome.decision_id, outcome.head, outcome.source)
+    select found.* from new cross join lateral (
+        select outcome.policy_id, outcome.decision_id, outcome.head, outcome.source,
+               outcome.sequence
+        from outcome
+        where (outcome.policy_id, outcome.day, outcome.decision_id, outcome.head, outcome.source)
             = (new.policy_id, new.day, new.decision_id, new.head, new.source)
-    where outcome.day = any(%b::date[])
+            and outcome.day = any(%b::date[])
+        offset 0
+    ) as found
     """
 )
 _ROWS = rows_as("new", list(schema.outcome.columns))

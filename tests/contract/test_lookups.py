@@ -22,7 +22,7 @@ _OUTCOMES = """
 _DECISIONS = """
     insert into decision (policy_id, day, id, at, arm_id, propensity, context, schema_id,
         fingerprint, input_tokens, list_usd, policy_version, snapshot_version, candidates, labels)
-    select %s, %s, gen_random_uuid(), %s, gen_random_uuid(), 1, ''::bytea, '', ''::bytea, 1, 1, 1, 1,
+    select %s, %s, gen_random_uuid(), %s, gen_random_uuid(), 1, '', '', '', 1, 1, 1, 1,
         decode(repeat('00', 500), 'hex'), '{}' from generate_series(1, %s)
 """
 

@@ -1,5 +1,6 @@
 """The embedded Postgres: real servers, real signals, and nothing left behind."""
 
+import gc
 import os
 import pwd
 import shutil
@@ -332,6 +333,7 @@ def test_no_other_user_can_connect(data_dir: Path) -> None:
 
 
 def _try_to_connect(user: str, url: str) -> None:
+    gc.disable()  # garbage of other tests may belong to threads that were not forked
     account = pwd.getpwnam(user)
     os.setgroups([])
     os.setgid(account.pw_gid)

@@ -23,7 +23,6 @@ from bandit.domain.query import Query
 from bandit.routing.activation import Activation, Wanted
 from bandit.routing.catalog import CatalogKeeper
 from bandit.routing.feedback import Feedback
-from bandit.routing.gathering import Gathering
 from bandit.routing.ports import Catalog, PosteriorReader
 from bandit.routing.router import Answer, Router
 from services.router.budget_state import BudgetState, SpendingReader, SpendingState
@@ -45,14 +44,14 @@ class FreshRouter:
     def __init__(self, router: Router, snapshots: ServedSnapshots) -> None:
         self._router = router
         self._snapshots = snapshots
-        self._gathering = Gathering(router.select)
 
-    async def select(self, query: Query) -> Answer:
-        """Decide and record one query, together with others that come at the moment."""
-        answer = await self._gathering.answer(query)
-        if isinstance(answer, Answer) and not answer.recorded.replayed:
-            return answer
-        if isinstance(answer, _MISSING):  # looked for alone: the others need not wait
+    async def select(self, queries: Sequence[Query]) -> list[Answer | BanditError]:
+        """Decide and record each query, in order; what is not a new answer is still to `settle`."""
+        return await self._router.select(queries) if queries else []
+
+    async def settled(self, query: Query, answer: Answer | BanditError) -> Answer:
+        """What the caller is told where `select` gave that answer to the query."""
+        if isinstance(answer, _MISSING):
             (answer,) = await self.select_each([query])
             return _or_raise(answer)
         return _or_raise(await self._with_known_arms(_with_own_fault(query, answer)))

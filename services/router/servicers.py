@@ -9,7 +9,6 @@ import grpc
 
 from bandit.domain.errors import BanditError, Unavailable
 from bandit.domain.outcome import Receipt
-from bandit.routing.router import Answer
 from bandit.wire import (
     feedback_pb2,
     feedback_pb2_grpc,
@@ -21,6 +20,8 @@ from bandit.wire import (
 from services.router import translate, translate_history
 from services.router.freshness import FreshActivation, FreshFeedback, FreshLearning, FreshRouter
 from services.router.history import ServedHistory
+from services.router.selection import Selection
+from services.router.status import status_of
 from services.router.streams import Stream
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -40,6 +41,7 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
         stopping: asyncio.Event,
     ) -> None:
         self._router = router
+        self._selection = Selection(router)
         self._activation = activation
         self._max_batch = max_batch
         self._stopping = stopping
@@ -47,8 +49,7 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
     async def Select(
         self, request: router_pb2.SelectRequest, context: Context
     ) -> router_pb2.SelectResponse:
-        answer = await self._router.select(translate.query(request))
-        return translate.select_response(answer, explain=request.explain)
+        return await self._selection.response(request)
 
     async def BatchSelect(
         self, request: router_pb2.BatchSelectRequest, context: Context
@@ -69,12 +70,11 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
     async def _selected(
         self, request: router_pb2.SelectStreamRequest
     ) -> router_pb2.SelectStreamResponse:
-        answer: Answer | BanditError
         try:
-            answer = await self._router.select(translate.query(request.request))
+            response = await self._selection.response(request.request)
+            item = router_pb2.BatchSelectItem(response=response)
         except BanditError as error:
-            answer = error
-        item = translate.select_item(answer, explain=request.request.explain)
+            item = router_pb2.BatchSelectItem(error=status_of(error))
         return router_pb2.SelectStreamResponse(item=item)
 
     async def Preview(

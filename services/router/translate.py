@@ -80,6 +80,14 @@ def query(request: router_pb2.SelectRequest) -> Query:
     )
 
 
+def query_or_error(request: router_pb2.SelectRequest) -> Query | BanditError:
+    """What is asked, or what is wrong with it."""
+    try:
+        return query(request)
+    except BanditError as error:
+        return error
+
+
 def queries(request: router_pb2.BatchSelectRequest, *, most: int) -> list[Query | BanditError]:
     """What is asked, item by item."""
     return _each(request.requests, query, most=most)

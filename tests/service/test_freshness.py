@@ -23,7 +23,7 @@ from bandit.domain.query import Query
 from bandit.routing.budgets import Budgets
 from bandit.routing.feedback import Feedback
 from bandit.routing.ports import Versions
-from bandit.routing.router import Router
+from bandit.routing.router import Answer, Router
 from bandit.store.memory import MemoryStore
 from services.router.freshness import FreshFeedback, FreshLearning, FreshRouter
 from services.router.snapshots import ServedSnapshots
@@ -75,6 +75,10 @@ class World:
     def query(self, **fields: Any) -> Query:
         return Query(**({"policy": self.policy.name, "vector": np.ones(3)} | fields))
 
+    async def select(self, query: Query) -> Answer:
+        (answer,) = await self.router.select([query])
+        return await self.router.settled(query, answer)
+
     def report(self, decision: Decision, **fields: Any) -> Report:
         fields = {"policy": self.policy.name, "arm": "small", "quality": 0.5} | fields
         return Report(decision_id=decision.id, **fields)
@@ -108,8 +112,8 @@ async def world() -> World:
 async def test_an_arm_added_elsewhere_can_be_named_at_once(world: World) -> None:
     world.add_arm_elsewhere("newcomer")
 
-    answer = await world.router.select(world.query(allow_arms=("newcomer",)))
-    denied = await world.router.select(world.query(deny_arms=("newcomer",)))
+    answer = await world.select(world.query(allow_arms=("newcomer",)))
+    denied = await world.select(world.query(deny_arms=("newcomer",)))
 
     assert answer.recorded.decision.propensity == 1.0
     assert answer.policy.arm(answer.recorded.decision.arm_id).name == "newcomer"
@@ -126,7 +130,7 @@ async def test_an_arm_added_elsewhere_can_be_named_in_a_preview(world: World) ->
 
 async def test_an_arm_that_nobody_added_is_refused_by_the_path_of_its_field(world: World) -> None:
     with pytest.raises(UnknownArmNamed) as chosen:
-        await world.router.select(world.query(allow_arms=("nobody",)))
+        await world.select(world.query(allow_arms=("nobody",)))
     with pytest.raises(InvalidInput) as shown:
         await world.router.preview(world.query(allow_arms=("nobody",)))
 
@@ -168,7 +172,7 @@ async def test_what_does_not_exist_is_said_so_while_the_database_is_there(world:
     world.store.record_now([decision])
 
     with pytest.raises(UnknownPolicy):
-        await world.router.select(world.query(policy="nobody"))
+        await world.select(world.query(policy="nobody"))
     with pytest.raises(UnknownArm):
         await world.feedback.report(world.report(decision, arm="nobody"))
     with pytest.raises(UnknownPolicy):

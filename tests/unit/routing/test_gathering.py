@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from bandit.domain.query import Query
 from bandit.routing.gathering import Gathering
 
 pytestmark = pytest.mark.asyncio
@@ -12,7 +11,7 @@ NEVER = 60.0
 
 
 class Selection:
-    """Answers each query with its policy's name and number, when it is let go."""
+    """Answers each text when it is let go."""
 
     def __init__(self):
         self.groups = []
@@ -20,9 +19,8 @@ class Selection:
         self.is_open.set()
         self.failing = set()
 
-    async def __call__(self, queries):
-        texts = [query.text for query in queries]
-        self.groups.append(texts)
+    async def __call__(self, texts):
+        self.groups.append(list(texts))
         await self.is_open.wait()
         if self.failing & set(texts):
             raise ArithmeticError(texts[0])
@@ -30,7 +28,7 @@ class Selection:
 
 
 def asked(gathering, text, policy="p"):
-    return asyncio.create_task(gathering.answer(Query(policy=policy, text=text)))
+    return asyncio.create_task(gathering.answer(policy, text))
 
 
 async def turns():
@@ -67,7 +65,7 @@ async def test_a_lone_query_waits_for_nobody_once_a_crowd_is_gone(monkeypatch):
     assert await asked(gathering, "d") == "answer to d"
 
 
-async def test_in_company_a_group_waits_for_as_many_as_came_before():
+async def test_in_company_a_group_leaves_when_nobody_joins_it_any_more():
     selection = Selection()
     gathering = Gathering(selection, linger_s=NEVER)
     await asyncio.gather(*(asked(gathering, text) for text in "abc"))
@@ -83,22 +81,20 @@ async def test_in_company_a_group_waits_for_as_many_as_came_before():
 
 async def test_nobody_waits_longer_than_the_linger():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=0.01)
-    selection.is_open.clear()
-    first = asked(gathering, "a")
-    await turns()
-    second = asked(gathering, "b")
+    gathering = Gathering(selection, linger_s=0.01, most_together=10**9)
+    waiting = []
 
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(10):
+        while not any("first" in group for group in selection.groups[1:]):
+            waiting.append(asked(gathering, "first" if len(waiting) == 1 else "more"))
+            await asyncio.sleep(0)  # somebody comes in every turn
 
-    assert selection.groups == [["a"], ["b"]]
-    selection.is_open.set()
-    await asyncio.gather(first, second)
+    await asyncio.gather(*waiting)
 
 
 async def test_a_crowd_that_grows_is_noticed():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=0.002)
+    gathering = Gathering(selection)
 
     async def caller():
         for _ in range(60):

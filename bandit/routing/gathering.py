@@ -2,43 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 LINGER_S = 0.01
 CROWDED_S = 0.1
 MOST_TOGETHER = 128
 _QUIET_TURNS = 20  # of the event loop: 0.1 to 0.2 ms where it has nothing else to do
-_MOST_COMPANIES = 1000  # that are remembered though nobody waits
 
+_Given = TypeVar("_Given")
 _Request = TypeVar("_Request")
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(slots=True, eq=False)
-class _Company(Generic[_Request, _Answer]):
+class Gathering(Generic[_Given, _Request, _Answer]):
     """
-    Those of one name who wait for the next group to leave.
+    One call of `answer_all` for the requests that come in company.
 
-    leaving        what will see whether it is time
-    seen           how many waited when that was last looked at
-    quiet_turns    of the event loop, since somebody came
-    since          when the first of them came; crowded_until: both by the event loop's clock
-    under_way      groups that left and are not answered yet
-    """
-
-    waiting: list[tuple[_Request, asyncio.Future[_Answer]]] = field(default_factory=list)
-    leaving: asyncio.Handle | None = None
-    seen: int = 0
-    quiet_turns: int = 0
-    since: float = 0.0
-    crowded_until: float = 0.0
-    under_way: int = 0
-
-
-class Gathering(Generic[_Request, _Answer]):
-    """
-    One call of `answer_all` for the requests under one name that come in company.
+    read        what is given as a request, with the name of those whom it is answered together
+                with; what it raises is the answer
+    answer_all  the answers to requests of one name
 
     A request that comes when none is under way, and none came in company lately, leaves at once,
     with those of the same turn of the event loop: so a lone caller waits for nobody.  In company a
@@ -50,78 +32,72 @@ class Gathering(Generic[_Request, _Answer]):
 
     def __init__(
         self,
+        read: Callable[[_Given], tuple[str, _Request]],
         answer_all: Callable[[Sequence[_Request]], Awaitable[Sequence[_Answer]]],
         *,
         linger_s: float = LINGER_S,
         most_together: int = MOST_TOGETHER,
     ) -> None:
+        self._read = read
         self._answer_all = answer_all
         self._linger_s = linger_s
         self._most_together = most_together
-        self._companies: dict[str, _Company[_Request, _Answer]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()  # a loop holds its tasks weakly
+        self._waiting: list[tuple[_Given, asyncio.Future[_Answer]]] = []
+        self._leaving: asyncio.Handle | None = None
+        self._since = 0.0  # when the first of them came, by the event loop's clock
+        self._crowded_until = 0.0  # likewise
+        self._seen = 0  # of those who wait
+        self._quiet_turns = 0  # since somebody came
+        self._under_way: set[asyncio.Task[None]] = set()
 
-    async def answer(self, name: str, request: _Request) -> _Answer:
+    async def answer(self, given: _Given) -> _Answer:
         """
         The answer to one request.
 
         A caller who is cancelled stops waiting; the request goes on in its group, as if alone.
         """
         loop = asyncio.get_running_loop()
-        company = self._companies.get(name) or self._new_company(name)
         place: asyncio.Future[_Answer] = loop.create_future()
-        company.waiting.append((request, place))
-        if company.leaving is None:
-            company.since = loop.time()
-            is_crowded = company.under_way or company.since < company.crowded_until
-            company.leaving = loop.call_soon(self._look if is_crowded else self._leave, company)
-        elif len(company.waiting) >= self._most_together:
-            self._leave(company)
+        self._waiting.append((given, place))
+        if self._leaving is None:
+            self._since = loop.time()
+            is_crowded = self._under_way or self._since < self._crowded_until
+            self._leaving = loop.call_soon(self._look if is_crowded else self._leave)
+        elif len(self._waiting) >= self._most_together:
+            self._leave()
         return await place
 
-    def _new_company(self, name: str) -> _Company[_Request, _Answer]:
-        if len(self._companies) >= _MOST_COMPANIES:  # callers may ask for any name
-            self._companies = {
-                name: company
-                for name, company in self._companies.items()
-                if company.waiting or company.under_way
-            }
-        company = self._companies[name] = _Company[_Request, _Answer]()
-        return company
-
-    def _look(self, company: _Company[_Request, _Answer]) -> None:
+    def _look(self) -> None:
         loop = asyncio.get_running_loop()
-        if len(company.waiting) > company.seen:
-            company.seen, company.quiet_turns = len(company.waiting), 0
+        if len(self._waiting) > self._seen:
+            self._seen, self._quiet_turns = len(self._waiting), 0
         else:
-            company.quiet_turns += 1
-        if company.quiet_turns < _QUIET_TURNS and loop.time() < company.since + self._linger_s:
-            company.leaving = loop.call_soon(self._look, company)
+            self._quiet_turns += 1
+        if self._quiet_turns < _QUIET_TURNS and loop.time() < self._since + self._linger_s:
+            self._leaving = loop.call_soon(self._look)
         else:
-            self._leave(company)
+            self._leave()
 
-    def _leave(self, company: _Company[_Request, _Answer]) -> None:
-        if company.leaving is not None:
-            company.leaving.cancel()
-            company.leaving = None
+    def _leave(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
         loop = asyncio.get_running_loop()
-        group, company.waiting, company.seen = company.waiting, [], 0
-        company.under_way += 1
-        if len(group) > 1:
-            company.crowded_until = loop.time() + CROWDED_S
-        task = loop.create_task(self._answer_company(company, group))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _answer_company(
-        self,
-        company: _Company[_Request, _Answer],
-        group: Sequence[tuple[_Request, asyncio.Future[_Answer]]],
-    ) -> None:
-        try:
-            await self._answer_group(group)
-        finally:
-            company.under_way -= 1
+        waiting, self._waiting, self._seen = self._waiting, [], 0
+        if len(waiting) > 1:
+            self._crowded_until = loop.time() + CROWDED_S
+        groups: dict[str, list[tuple[_Request, asyncio.Future[_Answer]]]] = {}
+        for given, place in waiting:
+            try:
+                name, request = self._read(given)
+            except Exception as error:
+                _fail(place, error)
+            else:
+                groups.setdefault(name, []).append((request, place))
+        for group in groups.values():
+            task = loop.create_task(self._answer_group(group))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
 
     async def _answer_group(
         self, group: Sequence[tuple[_Request, asyncio.Future[_Answer]]]
@@ -133,9 +109,7 @@ class Gathering(Generic[_Request, _Answer]):
                 for alone in group:
                     await self._answer_group([alone])
                 return
-            place = group[0][1]
-            if not place.done():
-                place.set_exception(error)
+            _fail(group[0][1], error)
         except BaseException:
             for _, place in group:
                 place.cancel()
@@ -144,3 +118,8 @@ class Gathering(Generic[_Request, _Answer]):
             for (_, place), answer in zip(group, answers, strict=True):
                 if not place.done():
                     place.set_result(answer)
+
+
+def _fail(place: asyncio.Future[_Answer], error: Exception) -> None:
+    if not place.done():
+        place.set_exception(error)

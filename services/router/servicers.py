@@ -23,6 +23,7 @@ from services.router.history import ServedHistory
 from services.router.selection import Selection
 from services.router.status import status_of
 from services.router.streams import Stream
+from services.router.wrapping import raw
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,10 +47,9 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
         self._max_batch = max_batch
         self._stopping = stopping
 
-    async def Select(
-        self, request: router_pb2.SelectRequest, context: Context
-    ) -> router_pb2.SelectResponse:
-        return await self._selection.response(request)
+    @raw
+    async def Select(self, request: bytes, context: Context) -> bytes:  # type: ignore[override]
+        return await self._selection.raw_response(request)
 
     async def BatchSelect(
         self, request: router_pb2.BatchSelectRequest, context: Context

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.rpc.status_pb2 import Status
@@ -16,7 +16,15 @@ from services.router.status import internal_status, status_of
 
 _SLICES = 10
 
+_Method = TypeVar("_Method")
+
 _log = logger(__name__)
+
+
+def raw(method: _Method) -> _Method:
+    """Marks a method that takes and gives messages as they travel, and reads them itself."""
+    method.is_raw = True  # type: ignore[attr-defined]
+    return method
 
 
 class Calls:
@@ -73,6 +81,8 @@ class Calls:
                 if self._under_way == 0:
                     self._idle.set()
 
+        if getattr(handler.unary_unary, "is_raw", False):
+            return grpc.unary_unary_rpc_method_handler(call)
         return grpc.unary_unary_rpc_method_handler(
             call,
             request_deserializer=handler.request_deserializer,

@@ -27,18 +27,25 @@ class Selection:
         return [f"answer to {text}" for text in texts]
 
 
+def read(given):
+    policy, text = given.split(": ")
+    if text == "unreadable":
+        raise ValueError(text)
+    return policy, text
+
+
 def asked(gathering, text, policy="p"):
-    return asyncio.create_task(gathering.answer(policy, text))
+    return asyncio.create_task(gathering.answer(f"{policy}: {text}"))
 
 
-async def turns():
-    for _ in range(5):
+async def turns(count=5):
+    for _ in range(count):
         await asyncio.sleep(0)
 
 
 async def test_a_lone_query_waits_for_nobody():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=NEVER)
+    gathering = Gathering(read, selection, linger_s=NEVER)
 
     answers = [await asked(gathering, text) for text in "ab"]
 
@@ -48,7 +55,7 @@ async def test_a_lone_query_waits_for_nobody():
 
 async def test_those_that_come_at_once_go_together():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=NEVER)
+    gathering = Gathering(read, selection, linger_s=NEVER)
 
     answers = await asyncio.gather(*(asked(gathering, text) for text in "abc"))
 
@@ -59,7 +66,7 @@ async def test_those_that_come_at_once_go_together():
 async def test_a_lone_query_waits_for_nobody_once_a_crowd_is_gone(monkeypatch):
     monkeypatch.setattr("bandit.routing.gathering.CROWDED_S", 0.0)
     selection = Selection()
-    gathering = Gathering(selection, linger_s=NEVER)
+    gathering = Gathering(read, selection, linger_s=NEVER)
     await asyncio.gather(*(asked(gathering, text) for text in "abc"))
 
     assert await asked(gathering, "d") == "answer to d"
@@ -67,7 +74,7 @@ async def test_a_lone_query_waits_for_nobody_once_a_crowd_is_gone(monkeypatch):
 
 async def test_in_company_a_group_leaves_when_nobody_joins_it_any_more():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=NEVER)
+    gathering = Gathering(read, selection, linger_s=NEVER)
     await asyncio.gather(*(asked(gathering, text) for text in "abc"))
     first = [asked(gathering, text) for text in "de"]
     await turns()
@@ -81,7 +88,7 @@ async def test_in_company_a_group_leaves_when_nobody_joins_it_any_more():
 
 async def test_nobody_waits_longer_than_the_linger():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=0.01, most_together=10**9)
+    gathering = Gathering(read, selection, linger_s=0.01, most_together=10**9)
     waiting = []
 
     async with asyncio.timeout(10):
@@ -94,7 +101,7 @@ async def test_nobody_waits_longer_than_the_linger():
 
 async def test_a_crowd_that_grows_is_noticed():
     selection = Selection()
-    gathering = Gathering(selection)
+    gathering = Gathering(read, selection)
 
     async def caller():
         for _ in range(60):
@@ -108,13 +115,13 @@ async def test_a_crowd_that_grows_is_noticed():
 
 async def test_policies_do_not_wait_for_each_other():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=NEVER)
+    gathering = Gathering(read, selection, linger_s=NEVER)
     selection.is_open.clear()
     slow = asked(gathering, "a", policy="slow")
     await turns()
     other = asked(gathering, "b", policy="other")
 
-    await turns()
+    await turns(50)
 
     assert selection.groups == [["a"], ["b"]]
     selection.is_open.set()
@@ -123,7 +130,7 @@ async def test_policies_do_not_wait_for_each_other():
 
 async def test_a_group_has_a_largest_size():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=0.01, most_together=2)
+    gathering = Gathering(read, selection, linger_s=0.01, most_together=2)
 
     await asyncio.gather(*(asked(gathering, text) for text in "abcde"))
 
@@ -132,7 +139,7 @@ async def test_a_group_has_a_largest_size():
 
 async def test_a_caller_who_goes_away_harms_nobody():
     selection = Selection()
-    gathering = Gathering(selection, linger_s=NEVER)
+    gathering = Gathering(read, selection, linger_s=NEVER)
     selection.is_open.clear()
     leaves, stays = asked(gathering, "a"), asked(gathering, "b")
     await turns()
@@ -148,7 +155,7 @@ async def test_a_caller_who_goes_away_harms_nobody():
 async def test_one_that_fails_harms_no_other():
     selection = Selection()
     selection.failing = {"b"}
-    gathering = Gathering(selection, linger_s=NEVER)
+    gathering = Gathering(read, selection, linger_s=NEVER)
 
     answers = await asyncio.gather(
         *(asked(gathering, text) for text in "abc"), return_exceptions=True
@@ -157,3 +164,16 @@ async def test_one_that_fails_harms_no_other():
     assert [answers[0], answers[2]] == ["answer to a", "answer to c"]
     assert isinstance(answers[1], ArithmeticError)
     assert await asked(gathering, "d") == "answer to d"
+
+
+async def test_what_cannot_be_read_harms_no_other():
+    selection = Selection()
+    gathering = Gathering(read, selection, linger_s=NEVER)
+
+    answers = await asyncio.gather(
+        *(asked(gathering, text) for text in ("a", "unreadable", "c")), return_exceptions=True
+    )
+
+    assert [answers[0], answers[2]] == ["answer to a", "answer to c"]
+    assert isinstance(answers[1], ValueError)
+    assert selection.groups == [["a", "c"]]

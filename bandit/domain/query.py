@@ -1,13 +1,10 @@
 """What a caller asks: choose an arm for this query, under these constraints."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from uuid import UUID
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bandit.domain.errors import InvalidInput, TooLarge
 from bandit.domain.label_rule import LONGEST_LABEL
@@ -42,7 +39,7 @@ class Query:
 
     policy: str
     text: str | None = None
-    vector: NDArray[np.float64] | None = None
+    vector: Sequence[float] | None = None
     features: Mapping[str, float] = field(default_factory=lambda: _NOTHING)
     tradeoff: Tradeoff | None = None
     preference_profile: str | None = None
@@ -63,32 +60,26 @@ class Query:
     def __post_init__(self) -> None:
         if self.text is not None and len(self.text) > LONGEST_TEXT:
             raise TooLarge("text", limit=LONGEST_TEXT, actual=len(self.text))
-        if self.vector is not None and not np.isfinite(self.vector).all():
-            position = int(np.flatnonzero(~np.isfinite(self.vector))[0])
+        if self.vector is not None and ((position := _first_infinite(self.vector)) is not None):
             raise InvalidInput(f"vector.values[{position}]", "must be a finite number")
-        if not all(map(math.isfinite, self.features.values())):
-            name = next(name for name, value in self.features.items() if not math.isfinite(value))
-            raise InvalidInput(f"features[{name}]", "must be a finite number")
+        if (position := _first_infinite(self.features.values())) is not None:
+            raise InvalidInput(
+                f"features[{list(self.features)[position]}]", "must be a finite number"
+            )
         if self.tradeoff is not None and self.preference_profile is not None:
             raise InvalidInput("preference_profile", "stands in place of another trade-off")
-        for name in ("allow_arms", "deny_arms", "switch_cost_usd"):
-            if len(getattr(self, name)) > MOST_ARMS:
-                raise TooLarge(name, limit=MOST_ARMS, actual=len(getattr(self, name)))
-        for name in ("max_cost_usd", "max_latency_ms"):
-            limit = getattr(self, name)
-            if limit is not None and not (math.isfinite(limit) and limit >= 0):
-                raise InvalidInput(name, "must be a finite number, not negative")
-        for name, usd in self.switch_cost_usd.items():
-            if not (math.isfinite(usd) and usd >= 0):
-                raise InvalidInput(
-                    f"switch_cost_usd[{name}]", "must be a finite number, not negative"
-                )
+        _check_arms("allow_arms", self.allow_arms)
+        _check_arms("deny_arms", self.deny_arms)
+        _check_amount("max_cost_usd", self.max_cost_usd)
+        _check_amount("max_latency_ms", self.max_latency_ms)
+        if self.switch_cost_usd:
+            _check_arms("switch_cost_usd", self.switch_cost_usd)
+            for name, usd in self.switch_cost_usd.items():
+                _check_amount(f"switch_cost_usd[{name}]", usd)
         if self.min_quality is not None and not 0 <= self.min_quality <= 1:
             raise InvalidInput("min_quality", "must be from 0 to 1")
-        for name in ("input_tokens", "max_output_tokens"):
-            tokens = getattr(self, name)
-            if tokens is not None and not 0 <= tokens <= MOST_TOKENS:
-                raise InvalidInput(name, f"must be from 0 to {MOST_TOKENS}")
+        _check_tokens("input_tokens", self.input_tokens)
+        _check_tokens("max_output_tokens", self.max_output_tokens)
         if len(self.labels) > MOST_LABELS:
             raise TooLarge("labels", limit=MOST_LABELS, actual=len(self.labels))
         for name, label in self.labels.items():
@@ -101,3 +92,25 @@ class Query:
         if self.input_tokens is not None:
             return self.input_tokens
         return max(1, len(self.text or "") // CHARACTERS_PER_TOKEN)
+
+
+def _first_infinite(numbers: Collection[float]) -> int | None:
+    """Where the first number is that is not finite; None: all are."""
+    if math.isfinite(sum(numbers)):  # not if one of them is not; a sum may overflow, though
+        return None
+    return next((at for at, number in enumerate(numbers) if not math.isfinite(number)), None)
+
+
+def _check_arms(field: str, names: Collection[str]) -> None:
+    if len(names) > MOST_ARMS:
+        raise TooLarge(field, limit=MOST_ARMS, actual=len(names))
+
+
+def _check_amount(field: str, amount: float | None) -> None:
+    if amount is not None and not (math.isfinite(amount) and amount >= 0):
+        raise InvalidInput(field, "must be a finite number, not negative")
+
+
+def _check_tokens(field: str, tokens: int | None) -> None:
+    if tokens is not None and not 0 <= tokens <= MOST_TOKENS:
+        raise InvalidInput(field, f"must be from 0 to {MOST_TOKENS}")

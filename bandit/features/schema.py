@@ -179,9 +179,9 @@ def check(schema: FeatureSchema, query: Query) -> None:
     if source is ContextSource.VECTOR:
         if query.vector is None:
             raise InvalidInput("vector", "is required by the policy")
-        if query.vector.shape != (length,):
+        if len(query.vector) != length:
             raise InvalidInput(
-                "vector.values", f"has {query.vector.size} numbers, the policy takes {length}"
+                "vector.values", f"has {len(query.vector)} numbers, the policy takes {length}"
             )
     if query.features.keys() != schema.names:
         _check_named(schema.settings, query.features)

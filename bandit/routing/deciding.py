@@ -133,6 +133,8 @@ def decide_each(
 
     scores  (queries, arms, heads, 2)  of `scores_of`
     """
+    if not snapshot.arms:
+        return [NoEligibleArm({}) for _ in asked]
     policy = snapshot.policy
     queries = [each.query for each in asked]
     tradeoffs = [tradeoff_of(query, policy) for query in queries]
@@ -158,11 +160,20 @@ def decide_each(
     paced = mean if terms.price == 0 else mean - terms.price * charged.cost_usd
     propensities = _propensities(snapshot, paced, variance, removed, terms)
     uniforms = np.array([uniform_of(policy.key, each.decision_id) for each in asked])
-    chosen = draw_each(propensities, uniforms).tolist()
+    chosen = draw_each(propensities, uniforms)
+    drawn = np.arange(len(asked)), chosen
     candidates = _ranked(snapshot, estimates, paced, removed, propensities)
     is_paced = terms.budget is not None and terms.budget.is_paced
     results: list[Decided | NoEligibleArm | BudgetExhausted] = []
-    for row, (each, arm) in enumerate(zip(asked, chosen, strict=True)):
+    rows = zip(
+        asked,
+        chosen.tolist(),
+        propensities[drawn].tolist(),
+        list_usd[drawn].tolist(),
+        candidates,
+        strict=True,
+    )
+    for row, (each, arm, propensity, arm_usd, ranked) in enumerate(rows):
         if arm < 0:
             results.append(_nothing_left(snapshot, removed[row], lacking_usd[row]))
             continue
@@ -171,19 +182,21 @@ def decide_each(
             policy_id=policy.id,
             at=each.at,
             arm_id=snapshot.arms[arm].id,
-            propensity=float(propensities[row, arm]),
+            propensity=propensity,
             context=each.context,
             schema_id=snapshot.schema.id,
             fingerprint=each.query.fingerprint,
             tradeoff=tradeoffs[row],
             input_tokens=tokens[row],
-            list_usd=float(list_usd[row, arm]),
+            list_usd=arm_usd,
             price=snapshot.prices[arm],
             policy_version=policy.version,
             snapshot_version=snapshot.learned_version,
-            candidates=candidates[row],
+            candidates=ranked,
             labels=each.query.labels,
-            charge=_charge(terms, charged.cost_usd[row], reserved_usd[row], arm),
+            charge=None
+            if terms.budget is None
+            else _charge(terms, charged.cost_usd[row], reserved_usd[row], arm),
             deadlines=deadlines_of(policy.settings.reward_windows, each.at),
             is_deferred=each.query.defer_activation,
         )

@@ -60,8 +60,8 @@ def query(request: router_pb2.SelectRequest) -> Query:
     return Query(
         policy=checked_name("policy", given.get("policy", "")),
         text=given.get("text"),
-        vector=None if vector is None else np.fromiter(vector.values, np.float64),
-        features=dict(given.get("features", _NOTHING)),
+        vector=None if vector is None else vector.values[:],
+        features=_entries(given, "features"),
         tradeoff=_tradeoff(given),
         preference_profile=_profile(given),
         allow_arms=_names("allow_arms", given),
@@ -69,11 +69,11 @@ def query(request: router_pb2.SelectRequest) -> Query:
         max_cost_usd=given.get("max_cost_usd"),
         max_latency_ms=given.get("max_latency_ms"),
         min_quality=given.get("min_quality"),
-        switch_cost_usd=dict(given.get("switch_cost_usd", _NOTHING)),
+        switch_cost_usd=_entries(given, "switch_cost_usd"),
         input_tokens=given.get("input_tokens"),
         max_output_tokens=given.get("max_output_tokens"),
         decision_id=None if decision_id is None else uuid_of("decision_id", decision_id),
-        labels=dict(given.get("labels", _NOTHING)),
+        labels=_entries(given, "labels"),
         explain=given.get("explain", False),
         defer_activation=given.get("defer_activation", False),
         fingerprint=fingerprint(request),
@@ -147,8 +147,16 @@ def select_item(answer: Answer | BanditError, *, explain: bool) -> router_pb2.Ba
     return router_pb2.BatchSelectItem(response=select_response(answer, explain=explain))
 
 
+def _entries(given: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    # Not `dict(entries)`: the message asks its abstract base class for each of them.
+    entries = given.get(field)
+    return _NOTHING if entries is None else {key: entries[key] for key in entries}
+
+
 def _names(field: str, given: Mapping[str, Any]) -> tuple[str, ...]:
-    names = tuple(given.get(field, ()))
+    if field not in given:
+        return ()
+    names = tuple(given[field])
     for position, name in enumerate(names):
         checked_name(f"{field}[{position}]", name)
     return names
@@ -184,12 +192,17 @@ def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.
     keys = arm_keys(candidates)
     names = [policy.names[key] for key in keys]
     removed = candidates["removed_by"].tolist()
+    ranked = (
+        [name for name, code in zip(names, removed, strict=True) if code == Removal.NONE]
+        if any(removed)
+        else names
+    )
     chosen = keys.index(arm_key(decision.arm_id))
     response = router_pb2.SelectResponse(
         arm=names[chosen],
         propensity=decision.propensity,
         predicted=_predicted(candidates[chosen]),
-        ranked=[name for name, code in zip(names, removed, strict=True) if code == Removal.NONE],
+        ranked=ranked,
         policy_version=decision.policy_version,
         snapshot_version=decision.snapshot_version,
         budget=charge_message(decision.charge),
@@ -210,14 +223,13 @@ def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.
 
 def _predicted(row: np.void) -> router_pb2.Predicted:
     """As it was stored: what the policy did not learn then has no estimate."""
-    known = zip(_ESTIMATES, row["mean"].tolist(), row["deviation"].tolist(), strict=True)
-    return router_pb2.Predicted(
-        **{
-            field: router_pb2.Estimate(mean=mean, deviation=deviation)
-            for field, mean, deviation in known
-            if not math.isnan(mean)
-        }
-    )
+    rows = zip(_ESTIMATES, row["mean"].tolist(), row["deviation"].tolist(), strict=True)
+    known: dict[str, Any] = {  # made in place from this, in half the time
+        field: {"mean": mean, "deviation": deviation}
+        for field, mean, deviation in rows
+        if not math.isnan(mean)
+    }
+    return router_pb2.Predicted(**known)
 
 
 def wanted(request: router_pb2.ActivateRequest) -> Wanted:

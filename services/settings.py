@@ -77,6 +77,7 @@ class Settings(BaseSettings):
         4 * 1024 * 1024, "from 65536 to 268435456", ge=65_536, le=268_435_456
     )
     max_batch: int = _setting(1024, "from 1 to 65536", ge=1, le=65_536)
+    max_calls: int = _setting(2000, "from 1 to 1000000", ge=1, le=1_000_000)
     commit_wait_ms: int = _setting(250, "from 10 to 60000", ge=10, le=60_000)
     offline_buffer: int = _setting(100_000, "from 1 to 10000000", ge=1, le=10_000_000)
     offline_buffer_mib: int = _setting(512, "from 16 to 1048576", ge=16, le=1_048_576)

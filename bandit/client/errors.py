@@ -110,7 +110,10 @@ class NoEligibleArmError(RouterError):
 
 
 class LimitExceededError(RouterError):
-    """A stated limit of the service, or, reason `BUDGET_EXHAUSTED`, that of the policy's budget."""
+    """
+    A stated limit of the service: of a message or, reason `OVERLOADED`, of calls at once; or,
+    reason `BUDGET_EXHAUSTED`, that of the policy's budget.
+    """
 
 
 class UnavailableError(RouterError):

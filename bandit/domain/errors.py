@@ -168,6 +168,17 @@ class TooLarge(BanditError):
         self.actual = actual
 
 
+class Overloaded(BanditError):
+    """More calls are under way than the service takes at once; this one was not begun."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, limit: int, *, retry_after_s: float = 0.5) -> None:
+        super().__init__(f"{limit} calls are under way, as many as are taken at once")
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(BanditError):
     """The service cannot do this now; the same request may succeed after `retry_after_s`."""
 

@@ -54,7 +54,8 @@ class Gathering(Generic[_Given, _Request, _Answer]):
         """
         The answer to one request.
 
-        A caller who is cancelled stops waiting; the request goes on in its group, as if alone.
+        Nothing is done for a caller who is cancelled before the group leaves; later the request
+        goes on, as if alone.
         """
         loop = asyncio.get_running_loop()
         place: asyncio.Future[_Answer] = loop.create_future()
@@ -88,6 +89,8 @@ class Gathering(Generic[_Given, _Request, _Answer]):
             self._crowded_until = loop.time() + CROWDED_S
         groups: dict[str, list[tuple[_Request, asyncio.Future[_Answer]]]] = {}
         for given, place in waiting:
+            if place.done():
+                continue
             try:
                 name, request = self._read(given)
             except Exception as error:

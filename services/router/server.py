@@ -40,6 +40,8 @@ SERVICES: Sequence[str] = tuple(
 _READINESS_INTERVAL_S = 0.05
 _QUIET_S = 0.2  # for calls that were sent before the drain began and are still in the queues
 _LEAST_FLUSH_S = 0.5
+_CALLS_OF_A_CONNECTION = 500
+_MOST_UNSEEN = 20_000
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -69,15 +71,8 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with composed(settings) as parts:
-        server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", -1),
-                # Two services on one port would share its calls without a word.
-                ("grpc.so_reuseport", int(settings.workers > 1)),
-            ],
-        )
-        calls = Calls(server)
+        server = grpc.aio.server(options=_options(settings))
+        calls = Calls(server, most_under_way=settings.max_calls)
         readiness = _add_services(server, calls, parts, settings, stopping)
         port = _bound(server, settings)
         await _set_all(readiness, _NOT_SERVING)
@@ -93,6 +88,26 @@ async def serve(
         await _drained(server, calls, settings.grace_s)
         await parts.backlog.flush(within_s=max(_LEAST_FLUSH_S, deadline - loop.time()))
     _log.info("stopped")
+
+
+def _options(settings: Settings) -> Sequence[tuple[str, int]]:
+    """
+    What gRPC is told of limits.
+
+    A connection has so many calls under way; further ones wait with their caller.  Left to itself
+    gRPC resets those that a new connection sends before it knows of that, and cancels calls without
+    a word when a thousand have not been looked at yet: here each is looked at, and told.
+    """
+    return (
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", _CALLS_OF_A_CONNECTION),
+        ("grpc.http.overload_protection", 0),
+        ("grpc.server.max_pending_requests", _MOST_UNSEEN),
+        ("grpc.server.max_pending_requests_hard_limit", _MOST_UNSEEN),
+        # Two services on one port would share its calls without a word.
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+    )
 
 
 def _add_services(

@@ -21,6 +21,7 @@ STATUS_BY_KIND: dict[type[errors.BanditError], StatusCode] = {
     errors.IncompleteLog: StatusCode.FAILED_PRECONDITION,
     errors.BudgetExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
+    errors.Overloaded: StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
 }
 FRESH_DECISION_RETRY_S = 0.2
@@ -87,6 +88,12 @@ def _details(error: errors.BanditError) -> Iterable[Message]:
             )
             yield details.QuotaFailure(violations=[violation_of_quota])
             yield _retry_after(TOO_LARGE_RETRY_S)
+        case errors.Overloaded():
+            most = f"{error.limit} calls at once"
+            yield details.QuotaFailure(
+                violations=[details.QuotaFailure.Violation(subject="calls", description=most)]
+            )
+            yield _retry_after(error.retry_after_s)
         case errors.Unavailable():
             yield _retry_after(error.retry_after_s)
 

@@ -10,7 +10,7 @@ import grpc
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from bandit.domain.errors import BanditError
+from bandit.domain.errors import BanditError, Overloaded
 from services.logs import logger
 from services.router.status import internal_status, status_of
 
@@ -32,11 +32,13 @@ class Calls:
     The server, as the generated code adds services to it: each method is wrapped once.
 
     Turns a `BanditError` into its status, and anything else unforeseen into INTERNAL; counts the
-    calls under way.  An interceptor would be asked again for each call.
+    calls under way, and refuses more than `most_under_way` at once: what waited longer than its
+    caller would be done for nobody.  An interceptor would be asked again for each call.
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: grpc.aio.Server, *, most_under_way: int) -> None:
         self._server = server
+        self._most_under_way = most_under_way
         self._started = 0
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -70,6 +72,8 @@ class Calls:
     def _wrapped(self, handler: Any, method: str) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._started += 1
+            if self._under_way >= self._most_under_way:
+                await _abort(context, status_of(Overloaded(self._most_under_way)))
             self._under_way += 1
             self._idle.clear()
             try:

@@ -3,17 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import numpy as np
 
-import migrations
 from bandit.client import Charge
 from bandit.domain.arm import arm_bits
 from bandit.domain.decision import CANDIDATE, EPOCH, NO_DAY, day_of
 from bandit.domain.objective import Objective
 from bandit.store.postgres.engine import make_engine, transaction
+from migrations.current import revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Database:
             version=version,
             skew_s=(clock - halfway).total_seconds(),
             revision=revision or "",
-            newest=newest_revision(),
+            newest=revisions()[-1],
         )
 
     def policy_id(self, policy: str) -> UUID | None:
@@ -159,14 +158,6 @@ class Database:
             )
             for row in rows
         ]
-
-
-def newest_revision() -> str:
-    """The revision that the migrations lead to."""
-    from alembic.script import ScriptDirectory
-
-    folder = Path(next(iter(migrations.__path__)))
-    return ScriptDirectory(str(folder)).get_current_head() or ""
 
 
 def _least_uuid7(at: datetime) -> UUID:

@@ -11,13 +11,16 @@ from pathlib import Path
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from bandit.domain.decision import NO_DAY
 from bandit.domain.errors import Unavailable
 from bandit.store.postgres.engine import driver_url, make_engine, transaction
 from bandit.store.postgres.partitions import ensure_partitions
 from bandit.store.postgres.schema import PARTITIONED, metadata
+from migrations.current import revisions
 from migrations.upgrade import upgrade
 from tests.builders import NOW
 
@@ -211,3 +214,14 @@ def test_partitions_are_made_while_a_writer_is_at_work(copy_url):
 def test_a_url_of_another_database_is_refused():
     with pytest.raises(ValueError, match="postgresql"):
         driver_url("sqlite://")
+
+
+def test_the_names_of_the_files_say_which_migrations_there_are():
+    config = Config()
+    config.set_main_option("script_location", str(PROJECT / "migrations"))
+    config.set_main_option("path_separator", "os")
+    scripts = ScriptDirectory.from_config(config)
+
+    assert revisions() == tuple(
+        script.revision for script in reversed(list(scripts.walk_revisions()))
+    )

@@ -95,9 +95,10 @@ def stacked(
     explored by: for what it is worth on average.  Exploring each coefficient of the context as well
     costs more than it finds out.
     """
-    ours = np.array([(it.covariance[-1], it.noise) for it in contextual])
+    ours = np.array([(it.bias_variance, it.noise) for it in contextual])
     theirs = np.array([(it.mean, it.variance, it.noise) for it in alternatives])
-    means = weight * np.stack([it.mean for it in contextual])
+    # Not `np.stack`, which takes six times as long for a dozen rows.
+    means = weight * np.concatenate([it.mean for it in contextual]).reshape(len(contextual), -1)
     means[:, -1] += (1 - weight) * theirs[:, 0]
     variances, noises = (weight * ours + (1 - weight) * theirs[:, 1:]).T
     return means, variances, noises

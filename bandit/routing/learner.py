@@ -15,7 +15,7 @@ from bandit.learning.decay import Forgetting, rebased, weight_of
 from bandit.learning.decay import as_of as decayed
 from bandit.learning.effective import value_taught
 from bandit.learning.exclusion import counted
-from bandit.learning.posterior import precision_factor
+from bandit.learning.posterior import posterior_from
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Evidence, Sums, folded, no_outcomes
 from bandit.routing.evidence import evidence_of
@@ -275,7 +275,7 @@ def _successors(
         try:
             # At the scale of now: at the epoch's, weights and their rounding may be huge.
             current = decayed(sums, now, forgetting)
-            precision_factor(current, prior_of(schema, cell[1]))
+            posterior_from(current, prior_of(schema, cell[1]))
         except CorruptPosterior as error:
             faults[cell] = str(error)
             continue

@@ -56,7 +56,7 @@ class MemoryFold:
     def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision | Damaged]:
         with self._lock:
             held = self._state.decisions
-            return {decision_id: held[decision_id] for decision_id in ids if decision_id in held}
+            return {id_: decision for id_ in ids if (decision := held.get(id_)) is not None}
 
     def exclusions(self) -> Sequence[Exclusion]:
         with self._lock:
@@ -69,7 +69,7 @@ class MemoryFold:
     def contributions(self, keys: Collection[Key]) -> dict[Key, float]:
         with self._lock:
             held = self._state.contributions
-            return {key: held[key] for key in keys if key in held}
+            return {key: value for key in keys if (value := held.get(key)) is not None}
 
     def sums(self, schema_id: str, cells: Collection[Cell]) -> dict[Cell, StoredSums]:
         with self._lock:

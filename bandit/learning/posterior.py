@@ -8,11 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from bandit.domain.errors import CorruptPosterior
-from bandit.kernels.cholesky import factorize, invert, solve
-from bandit.kernels.folding import pack, unpack_gram
+from bandit.kernels.cholesky import invert
+from bandit.kernels.folding import pack
 from bandit.kernels.jit import Array
+from bandit.kernels.regression import regress
 from bandit.learning.prior import Prior
 from bandit.learning.sums import Sums
+
+_ROUNDING = 1e-6
+_NOT_FINITE = "the sums are not finite sums of outcomes"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,26 +79,24 @@ def posterior_with_evidence(sums: Sums, prior: Prior) -> tuple[Posterior, float]
     the same a0 share.  Source: Murphy (2007), section 3; Bishop (2006), eq. 3.118.
     Raises CorruptPosterior, as `posterior_from` does.
     """
-    factor = _precision_factor(sums, prior)
-    moment, weight = sums.moment, sums.weight
-    mean = solve(factor, moment)
-    own = conjugate(weight, sums.square - float(mean @ moment), prior)
-    volume = prior.log_volume - float(np.log(factor.diagonal()).sum())
-    return Posterior(mean, factor, own.noise, weight), volume + own.evidence
-
-
-def _precision_factor(sums: Sums, prior: Prior) -> Array:
-    """(features, features): L with L L' = L0 + S, lower triangular."""
-    if sums.features != prior.precision.size:  # the kernels look at no bounds
+    features = sums.features
+    if features != prior.precision.size:  # the kernels look at no bounds
         raise CorruptPosterior(
-            f"the sums are of {sums.features} features, not of {prior.precision.size}"
+            f"the sums are of {features} features, not of {prior.precision.size}"
         )
-    if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
-        raise CorruptPosterior("the sums are not finite sums of outcomes")
-    factor = factorize(unpack_gram(sums.values, prior.precision))
-    if np.isnan(factor[0, 0]):
-        raise CorruptPosterior("the precision is not positive definite")
-    return factor
+    weight, square = sums.weight, sums.square
+    if not (weight >= -_ROUNDING and square >= -_ROUNDING):
+        raise CorruptPosterior(_NOT_FINITE)
+    result = regress(sums.values, prior.precision)
+    if math.isnan(result.item(0)):
+        is_finite = bool(np.isfinite(sums.values).all())
+        problem = "the precision is not positive definite" if is_finite else _NOT_FINITE
+        raise CorruptPosterior(problem)
+    factor = result[: features * features].reshape(features, features)
+    explained, volume = result[-2:].tolist()
+    own = conjugate(weight, square - explained, prior)
+    posterior = Posterior(result[features * features : -2], factor, own.noise, weight)
+    return posterior, prior.log_volume - volume + own.evidence
 
 
 class Conjugate(NamedTuple):

@@ -96,10 +96,12 @@ class MemoryFold:
     def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:
         with self._lock:
             state = self._state
+            held = {cell: state.monitors[cell] for cell in cells if cell in state.monitors}
             return {
-                cell: replace(state.monitors[cell], alarms=state.alarms.get(cell, ()))
-                for cell in cells
-                if cell in state.monitors
+                cell: replace(monitor, alarms=state.alarms.get(cell, ()))
+                if state.alarms or monitor.alarms
+                else monitor
+                for cell, monitor in held.items()
             }
 
     def watch(self, monitors: Mapping[Cell, Monitor]) -> None:

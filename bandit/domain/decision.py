@@ -68,6 +68,15 @@ def made_at(decision_id: UUID) -> datetime | None:
     return EPOCH + timedelta(milliseconds=min(decision_id.int >> 80, _LATEST_MS))
 
 
+def row_of(candidates: Candidates, arm_id: ArmId) -> int:
+    """Where that arm stands among the candidates; -1: nowhere."""
+    ids, key = candidates["arm"].tobytes(), arm_key(arm_id)
+    at = ids.find(key)
+    while at % ARM_KEY_BYTES and at >= 0:  # across two ids that lie side by side
+        at = ids.find(key, at + 1)
+    return at // ARM_KEY_BYTES
+
+
 def arm_keys(candidates: Candidates) -> list[bytes]:
     """The `arm_key` of each candidate."""
     ids = candidates["arm"].tobytes()
@@ -128,7 +137,7 @@ class Decision:
     @property
     def chosen(self) -> np.void:
         """The row of `candidates` that was chosen."""
-        row: np.void = self.candidates[arm_keys(self.candidates).index(arm_key(self.arm_id))]
+        row: np.void = self.candidates[row_of(self.candidates, self.arm_id)]
         return row
 
 

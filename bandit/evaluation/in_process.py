@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from uuid import UUID
 
 import numpy as np
@@ -15,6 +16,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.outcome import OutcomeRow
 from bandit.domain.policy import ContextSource, Policy, PolicySettings
+from bandit.domain.preference import Tradeoff
 from bandit.domain.price import Price
 from bandit.domain.query import Query
 from bandit.evaluation.replay import Arrival, Ask, Choice
@@ -28,7 +30,8 @@ from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper, NewArm
 from bandit.routing.deciding import Asked, decide_each, scores_of
 from bandit.routing.exploring import graduate
-from bandit.routing.learner import fold_due
+from bandit.routing.learner import MICRO_BATCH, fold_due
+from bandit.routing.ports import Cell, StoredSums
 from bandit.routing.snapshot import snapshot_of
 from bandit.store.memory import MemoryStore
 
@@ -67,6 +70,12 @@ def table_contexts(
         contexts[first : rows.stop] = contexts_of(schema, queries, encoder)
         on_queries(len(rows))
     return contexts
+
+
+@lru_cache(maxsize=1024)
+def _query(tradeoff: Tradeoff, input_tokens: int) -> Query:
+    """Kept, since many rows of a table ask the same, and checking takes as long as deciding."""
+    return Query(policy=POLICY, tradeoff=tradeoff, input_tokens=input_tokens)
 
 
 class InProcessRouter:
@@ -117,6 +126,7 @@ class InProcessRouter:
             self._policy = self._keeper.set_budget(POLICY, budget, who=POLICY)
         self._position: dict[ArmId, int] = {}
         self._learned = set(settings.objectives)
+        self._learned_version = 0
         self._snapshot = snapshot_of(
             self._policy, learned_version=0, changed={}, previous=None, now=self._now
         )
@@ -138,18 +148,15 @@ class InProcessRouter:
             ):
                 if isinstance(decided, BanditError):
                     raise decided
-                self._budgets.book(self._snapshot, decided)
+                if not is_free:
+                    self._budgets.book(self._snapshot, decided)
                 decisions.append(decided.decision)
         self._now += len(asked) * _STEP
         self._store.record_now(decisions)
         return [self._choice(decision) for decision in decisions]
 
     def _asked(self, ask: Ask, place: int) -> Asked:
-        query = Query(
-            policy=POLICY,
-            tradeoff=ask.tradeoff,
-            input_tokens=int(self._table.request_tokens[ask.row]),
-        )
+        query = _query(ask.tradeoff, int(self._table.request_tokens[ask.row]))
         at = self._now + place * _STEP
         return Asked(query, self._contexts[ask.row], DecisionId(ask.decision_id), at)
 
@@ -178,14 +185,23 @@ class InProcessRouter:
                 if value is not None and objective in self._learned
             )
         self._store.append_now(self._policy.id, rows)
-        while self._store.pending(self._policy.id):
-            fold_due(self._store, self._policy, now=self._now)
+        changed = self._fold()
         if graduate(
             self._policy, self._keeper, self._store, self._store, now=self._now, who=POLICY
         ):
             self._policy = self._keeper.get_policy(POLICY)
         self._keep_books()
-        self._publish()
+        self._publish(changed)
+
+    def _fold(self) -> dict[Cell, StoredSums]:
+        """Fold all that is due; the cells that changed by it."""
+        changed: dict[Cell, StoredSums] = {}
+        while folded := fold_due(self._store, self._policy, now=self._now):
+            changed.update(folded.written)
+            self._learned_version = folded.learned_version or self._learned_version
+            if folded.settled + folded.held < MICRO_BATCH:
+                break
+        return changed
 
     def begin_measuring(self) -> None:
         """The account of the budget begins anew."""
@@ -208,7 +224,7 @@ class InProcessRouter:
         self._policy = policy
         self._find_arms()
         self._keep_books()
-        self._publish()
+        self._publish({})
 
     def _keep_books(self) -> None:
         wishes = self._budgets.asked([self._policy], self._now)
@@ -218,14 +234,10 @@ class InProcessRouter:
     def _find_arms(self) -> None:
         self._position = {arm.id: self._table.models.index(arm.name) for arm in self._policy.arms}
 
-    def _publish(self) -> None:
-        known = {cell: learned.version for cell, learned in self._snapshot.cells.items()}
-        version, changed = self._store.learned(
-            self._policy.id, self._snapshot.schema.id, known=known
-        )
+    def _publish(self, changed: Mapping[Cell, StoredSums]) -> None:
         self._snapshot = snapshot_of(
             self._policy,
-            learned_version=version,
+            learned_version=self._learned_version,
             changed=changed,
             previous=self._snapshot,
             now=self._now,

@@ -124,7 +124,8 @@ def play(
     steps = len(stream)
     arms = np.zeros(steps, dtype=np.int64)
     propensities = np.zeros(steps)
-    predicted = np.zeros((steps, 3))
+    predicted: list[tuple[float, float, float]] = []
+    rows, delays = stream.rows.tolist(), stream.delays.tolist()
     waiting: list[tuple[int, int]] = []  # (position at which it is due, position decided)
     ids = [decision_id(stream.seed, position) for position in range(steps)]
     outcomes = outcomes_at(table, stream, script, np.arange(steps))
@@ -147,18 +148,20 @@ def play(
             _tell(router, event, conditions, table.models, prices)
         end = min(first + wave, next(cut for cut in cuts if cut > first))
         asks = [
-            Ask(ids[position], int(stream.rows[position]), stream.tradeoffs[position])
+            Ask(ids[position], rows[position], stream.tradeoffs[position])
             for position in range(first, end)
         ]
         for position, choice in zip(range(first, end), router.choose(asks), strict=True):
             arms[position] = choice.arm
             propensities[position] = choice.propensity
-            predicted[position] = choice.predicted
-            heapq.heappush(waiting, (position + 1 + int(stream.delays[position]), position))
+            predicted.append(choice.predicted)
+            heapq.heappush(waiting, (position + 1 + delays[position], position))
         on_wave(len(asks))
         first = end
     seconds = time.perf_counter() - started
-    return Played(stream, arms, propensities, predicted, seconds, script)
+    return Played(
+        stream, arms, propensities, np.array(predicted).reshape(steps, 3), seconds, script
+    )
 
 
 def present_at_first(script: Script, models: Sequence[str]) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ class ScalarReward:
             self.set_price(model, price)
         self._sums = [no_outcomes(len(precision), epoch=_EPOCH) for _ in table.models]
         self._posteriors = [posterior_from(sums, self._prior) for sums in self._sums]
+        self._covariances = [posterior.covariance for posterior in self._posteriors]
         self._asked: dict[UUID, Ask] = {}
 
     def choose(self, asks: Sequence[Ask]) -> list[Choice]:
@@ -75,7 +76,7 @@ class ScalarReward:
         for ask in asks:
             self._asked[ask.decision_id] = ask
             means = np.array([[posterior.mean] for posterior in self._posteriors])
-            spreads = np.array([[posterior.covariance] for posterior in self._posteriors])
+            spreads = np.array([[covariance] for covariance in self._covariances])
             scores = score(means, spreads, self._context(ask))[:, 0]
             utility = self._expected(ask) + scores[:, 0]
             deviation = self._temperature * np.sqrt(scores[:, 1])
@@ -97,6 +98,7 @@ class ScalarReward:
             evidence = Evidence(0, self._context(ask).astype(np.float32), target, 1.0)
             (self._sums[arm],) = folded([self._sums[arm]], [evidence])
             self._posteriors[arm] = posterior_from(self._sums[arm], self._prior)
+            self._covariances[arm] = self._posteriors[arm].covariance
 
     def begin_measuring(self) -> None:
         """It keeps no account."""

@@ -101,9 +101,11 @@ def _tradeoffs(
 
 def decision_id(seed: int, position: int) -> UUID:
     """A UUIDv8 made from seed and position, so that a replay repeats its draws exactly."""
-    bits = uuid.uuid5(uuid.NAMESPACE_OID, f"bandit-router replay {seed} {position}").int
-    bits = bits & ~(0xF << 76) | (8 << 76)
-    return UUID(int=bits)
+    name = f"bandit-router replay {seed} {position}".encode()
+    digest = hashlib.sha1(uuid.NAMESPACE_OID.bytes + name, usedforsecurity=False).digest()
+    bits = int.from_bytes(digest[:16], "big")
+    # Version 8 and the variant of RFC 9562, in place of six bits of the hash.
+    return UUID(int=bits & ~(0xF << 76 | 3 << 62) | (8 << 76 | 2 << 62))
 
 
 def key_of(seed: int) -> bytes:

@@ -42,9 +42,9 @@ class Forgetting:
     @property
     def goes_on(self) -> bool:
         """Whether weights change while nothing happens."""
-        return self.half_life_hours is not None or any(
-            alarm.fading_hours is not None for alarm in self.alarms
-        )
+        if self.half_life_hours is not None:
+            return True
+        return bool(self.alarms) and any(alarm.fading_hours is not None for alarm in self.alarms)
 
     def doublings(self, start: datetime, end: datetime) -> float:
         """log2 of f(end) / f(start): negative where `end` is the earlier one."""
@@ -63,6 +63,8 @@ class Forgetting:
 
 def weight_of(decided_at: datetime, *, epoch: datetime, forgetting: Forgetting) -> float:
     """The factor with which an outcome of a decision made then enters sums of that epoch."""
+    if forgetting.half_life_hours is None and not forgetting.alarms:
+        return 1.0
     aged = float(2.0 ** forgetting.doublings(epoch, decided_at))
     return aged * weight_after(forgetting.alarms, decided_at)
 

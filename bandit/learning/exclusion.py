@@ -32,4 +32,6 @@ class Exclusion:
 
 def counted(rows: Iterable[OutcomeRow], exclusions: Sequence[Exclusion]) -> list[OutcomeRow]:
     """The rows that no exclusion covers, in their order."""
+    if not exclusions:
+        return list(rows)
     return [row for row in rows if not any(exclusion.covers(row) for exclusion in exclusions)]

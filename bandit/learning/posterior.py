@@ -2,56 +2,52 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from bandit.domain.errors import CorruptPosterior
-from bandit.kernels.cholesky import factorize, invert, solve
-from bandit.kernels.folding import pack, unpack_gram
+from bandit.kernels.cholesky import invert
+from bandit.kernels.folding import pack
 from bandit.kernels.jit import Array
+from bandit.kernels.regression import regress
 from bandit.learning.prior import Prior
 from bandit.learning.sums import Sums
+
+_ROUNDING = 1e-6
+_NOT_FINITE = "the sums are not finite sums of outcomes"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior:
     """
-    Belief about the coefficients of one (arm, head), ready to be scored.
+    Belief about the coefficients of one (arm, head).
 
-    mean        (features,)   mu
-    covariance  (features (features + 1) / 2,)   noise * inverse precision, packed lower triangle
-    noise       sigma^2, variance of one outcome about its mean
-    weight      n, decayed number of outcomes
+    mean    (features,)            mu
+    factor  (features, features)   L with L L' = precision, lower triangular
+    noise   sigma^2, variance of one outcome about its mean
+    weight  n, decayed number of outcomes
     """
 
     mean: Array
-    covariance: Array
+    factor: Array
     noise: float
     weight: float
 
     def __post_init__(self) -> None:
         self.mean.setflags(write=False)
-        self.covariance.setflags(write=False)
+        self.factor.setflags(write=False)
 
+    @property
+    def covariance(self) -> Array:
+        """(features (features + 1) / 2,)  noise * inverse precision, packed lower triangle"""
+        return pack(invert(self.factor), self.noise)
 
-def precision_factor(sums: Sums, prior: Prior) -> Array:
-    """
-    (features, features): L with L L' = L0 + S, lower triangular.
-
-    Raises CorruptPosterior if the sums are of another number of features than the prior, are not
-    finite, or leave the precision not positive definite.
-    """
-    if sums.features != prior.precision.size:  # the kernels look at no bounds
-        raise CorruptPosterior(
-            f"the sums are of {sums.features} features, not of {prior.precision.size}"
-        )
-    if not np.isfinite(sums.values).all() or sums.weight < -1e-6 or sums.square < -1e-6:
-        raise CorruptPosterior("the sums are not finite sums of outcomes")
-    factor = factorize(unpack_gram(sums.values, prior.precision))
-    if np.isnan(factor[0, 0]):
-        raise CorruptPosterior("the precision is not positive definite")
-    return factor
+    @property
+    def bias_variance(self) -> float:
+        """The last entry of the covariance, which takes no inverse: (1 / L[-1, -1])^2 * noise."""
+        return self.noise / self.factor.item(-1) ** 2
 
 
 def posterior_from(sums: Sums, prior: Prior) -> Posterior:
@@ -63,11 +59,16 @@ def posterior_from(sums: Sums, prior: Prior) -> Posterior:
 
     SSR is yy - 2 s'mu + mu'S mu + mu'L0 mu, shortened by precision mu = s.
     Source: Murphy (2007), section 3; Bishop (2006), eq. 3.50-3.51.
-    Raises CorruptPosterior, as `precision_factor` does.
+
+    Raises CorruptPosterior if the sums are of another number of features than the prior, are not
+    finite, or leave the precision not positive definite.
     """
     return posterior_with_evidence(sums, prior)[0]
 
 
+# The last ones are kept: a learner looks whether sums can be used before it writes them, a snapshot
+# made beside it takes the same sums, and the watch over what comes next looks at their noise.
+@lru_cache(maxsize=64)
 def posterior_with_evidence(sums: Sums, prior: Prior) -> tuple[Posterior, float]:
     """
     The posterior, and the logarithm of how probable the model made the outcomes.
@@ -76,20 +77,26 @@ def posterior_with_evidence(sums: Sums, prior: Prior) -> tuple[Posterior, float]
 
     Without ln Gamma(a) - ln Gamma(a0) - n / 2 ln 2 pi, which all models of the same outcomes with
     the same a0 share.  Source: Murphy (2007), section 3; Bishop (2006), eq. 3.118.
+    Raises CorruptPosterior, as `posterior_from` does.
     """
-    factor = precision_factor(sums, prior)
-    mean = solve(factor, sums.moment)
-    own = conjugate(sums.weight, sums.square - float(mean @ sums.moment), prior)
-    covariance = pack(invert(factor), own.noise)
-    posterior = Posterior(mean=mean, covariance=covariance, noise=own.noise, weight=sums.weight)
-    volume = np.log(prior.precision).sum() / 2 - np.log(factor.diagonal()).sum()
-    return posterior, float(volume) + own.evidence
-
-
-def noise_from(sums: Sums, prior: Prior) -> float:
-    """sigma^2 of the posterior alone; raises CorruptPosterior, as `precision_factor` does."""
-    mean = solve(precision_factor(sums, prior), sums.moment)
-    return conjugate(sums.weight, sums.square - float(mean @ sums.moment), prior).noise
+    features = sums.features
+    if features != prior.precision.size:  # the kernels look at no bounds
+        raise CorruptPosterior(
+            f"the sums are of {features} features, not of {prior.precision.size}"
+        )
+    weight, square = sums.weight, sums.square
+    if not (weight >= -_ROUNDING and square >= -_ROUNDING):
+        raise CorruptPosterior(_NOT_FINITE)
+    result = regress(sums.values, prior.precision)
+    if math.isnan(result.item(0)):
+        is_finite = bool(np.isfinite(sums.values).all())
+        problem = "the precision is not positive definite" if is_finite else _NOT_FINITE
+        raise CorruptPosterior(problem)
+    factor = result[: features * features].reshape(features, features)
+    explained, volume = result[-2:].tolist()
+    own = conjugate(weight, square - explained, prior)
+    posterior = Posterior(result[features * features : -2], factor, own.noise, weight)
+    return posterior, prior.log_volume - volume + own.evidence
 
 
 class Conjugate(NamedTuple):

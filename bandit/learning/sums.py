@@ -85,7 +85,7 @@ def folded(sums: Sequence[Sums], evidence: Sequence[Evidence]) -> list[Sums]:
     if not sums:
         return []
     values = fold(
-        np.stack([cell.values for cell in sums]),
+        np.concatenate([cell.values for cell in sums]).reshape(len(sums), -1),
         np.array([item.context for item in evidence], dtype=np.float64).reshape(
             len(evidence), sums[0].features
         ),

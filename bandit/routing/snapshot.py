@@ -151,13 +151,13 @@ def snapshot_of(
             )
             fresh.append((position, head))
     means, covariances, noise = _arrays(arms, schema, like)
-    weights = {}
     for position, head in fresh:
-        posterior = cells[arms[position].id, head].posterior
-        means[position, head] = posterior.mean
-        noise[position, head] = posterior.noise
         if head not in STACKED:
+            posterior = cells[arms[position].id, head].posterior
+            means[position, head] = posterior.mean
             covariances[position, head] = posterior.covariance
+            noise[position, head] = posterior.noise
+    weights = {}
     for head in STACKED:
         learned = [cells[arm.id, head] for arm in arms]
         alternatives = [each.alternative for each in learned if each.alternative is not None]
@@ -166,11 +166,24 @@ def snapshot_of(
             means[:, head], covariances[:, head, -1], noise[:, head] = stacked(
                 [each.posterior for each in learned], alternatives, weights[head]
             )
+    for array in (means, covariances, noise):
+        array.setflags(write=False)
+    if like is not None and like.policy is policy and like.prices == prices:
+        return replace(
+            like,
+            learned_version=learned_version,
+            as_of=now,
+            cells=cells,
+            context_weights=weights,
+            means=means,
+            covariances=covariances,
+            noise=noise,
+        )
     normaliser = normaliser_of(policy.settings, arms, now)
     arm_bits = np.array([arm_bits_of(arm.id) for arm in arms], dtype=np.uint64).reshape(-1, 2)
     rates = _rates(prices, _unpriced_usd(policy, normaliser))
-    for array in (means, covariances, noise, arm_bits, rates):
-        array.setflags(write=False)
+    for constant in (arm_bits, rates):
+        constant.setflags(write=False)
     return Snapshot(
         policy=policy,
         schema=schema,
@@ -240,10 +253,14 @@ def _believed(
 ) -> tuple[Posterior, Alternative | None]:
     """Of the arm's own outcomes beside those recorded elsewhere; the weight tells its own alone."""
     together = with_offline(sums, offline)
+    alternative = None
     if head in STACKED:
         posterior, alternative = with_alternative(together, prior)
-        return replace(posterior, weight=sums.weight), alternative
-    return replace(posterior_from(together, prior), weight=sums.weight), None
+    else:
+        posterior = posterior_from(together, prior)
+    if together is not sums:
+        posterior = replace(posterior, weight=sums.weight)
+    return posterior, alternative
 
 
 def _unpriced_usd(policy: Policy, normaliser: Normaliser) -> float:
@@ -263,7 +280,7 @@ def _rates(prices: Sequence[Price | None], unpriced_usd: float) -> Array:
 
 def _same(before: tuple[Arm, ...], after: tuple[Arm, ...]) -> bool:
     """Whether they are the same arms in the same order, whatever became of their settings."""
-    return [arm.id for arm in before] == [arm.id for arm in after]
+    return before is after or [arm.id for arm in before] == [arm.id for arm in after]
 
 
 def _arrays(

@@ -17,7 +17,7 @@ from bandit.learning.drift import (
     detector_of,
     standardised,
 )
-from bandit.learning.posterior import noise_from
+from bandit.learning.posterior import posterior_from
 from bandit.learning.prior import prior_of
 from bandit.learning.sums import Sums
 from bandit.routing.ports import Cell, PolicyEvent, StoredSums
@@ -181,4 +181,4 @@ def _noise(
     prior = prior_of(schema, objective, is_priced=is_priced)
     if sums is None:
         return prior.noise_deviation**2
-    return noise_from(sums, prior)
+    return posterior_from(sums, prior).noise

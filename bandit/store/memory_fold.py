@@ -56,7 +56,7 @@ class MemoryFold:
     def decisions(self, ids: Collection[DecisionId]) -> dict[DecisionId, Decision | Damaged]:
         with self._lock:
             held = self._state.decisions
-            return {decision_id: held[decision_id] for decision_id in ids if decision_id in held}
+            return {id_: decision for id_ in ids if (decision := held.get(id_)) is not None}
 
     def exclusions(self) -> Sequence[Exclusion]:
         with self._lock:
@@ -69,7 +69,7 @@ class MemoryFold:
     def contributions(self, keys: Collection[Key]) -> dict[Key, float]:
         with self._lock:
             held = self._state.contributions
-            return {key: held[key] for key in keys if key in held}
+            return {key: value for key in keys if (value := held.get(key)) is not None}
 
     def sums(self, schema_id: str, cells: Collection[Cell]) -> dict[Cell, StoredSums]:
         with self._lock:
@@ -96,10 +96,12 @@ class MemoryFold:
     def monitors(self, cells: Collection[Cell]) -> dict[Cell, Monitor]:
         with self._lock:
             state = self._state
+            held = {cell: state.monitors[cell] for cell in cells if cell in state.monitors}
             return {
-                cell: replace(state.monitors[cell], alarms=state.alarms.get(cell, ()))
-                for cell in cells
-                if cell in state.monitors
+                cell: replace(monitor, alarms=state.alarms.get(cell, ()))
+                if state.alarms or monitor.alarms
+                else monitor
+                for cell, monitor in held.items()
             }
 
     def watch(self, monitors: Mapping[Cell, Monitor]) -> None:

@@ -1,12 +1,13 @@
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID, uuid4
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bandit.domain.arm import arm_bits, arm_from_bits
-from bandit.domain.decision import EPOCH, NO_DAY, day_of, made_at
+from bandit.domain.decision import CANDIDATE, EPOCH, NO_DAY, day_of, made_at, row_of
 from bandit.domain.errors import InvalidInput
 from tests.builders import a_decision, a_policy, a_uuid7, an_arm
 
@@ -77,6 +78,17 @@ def test_the_chosen_candidate_is_that_of_the_chosen_arm():
 
     assert arm_from_bits(chosen["arm"]) == policy.arms[1].id
     assert chosen["propensity"] == 0.7
+
+
+def test_an_arm_is_found_where_its_id_lies_and_not_across_two_others():
+    """The second half of the first id and the first half of the second spell the third."""
+    ids = [UUID(int=number) for number in (1 << 64 | 2, 3 << 64 | 4, 2 << 64 | 3)]
+    candidates = np.zeros(3, dtype=CANDIDATE)
+    candidates["arm"] = [arm_bits(arm_id) for arm_id in ids]
+
+    assert [row_of(candidates, arm_id) for arm_id in ids] == [0, 1, 2]
+    assert row_of(candidates[:2], ids[2]) == -1
+    assert row_of(candidates, UUID(int=5)) == -1
 
 
 def test_a_random_id_is_of_no_day():

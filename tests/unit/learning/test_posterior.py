@@ -103,10 +103,18 @@ def test_a_posterior_cannot_be_written_to():
     posterior = posterior_from(no_outcomes(2, epoch=NOW), a_prior([1.0, 1.0]))
 
     assert not posterior.mean.flags.writeable
-    assert not posterior.covariance.flags.writeable
+    assert not posterior.factor.flags.writeable
 
 
 @pytest.mark.parametrize("features", [1, 3])
 def test_sums_of_another_number_of_features_are_refused(features):
     with pytest.raises(CorruptPosterior, match=f"of {features} features, not of 2"):
         posterior_from(no_outcomes(features, epoch=NOW), a_prior([1.0, 1.0]))
+
+
+def test_the_variance_of_the_bias_is_the_last_entry_of_the_covariance():
+    sums = learned([[0.3, -1.0, 1.0], [1.2, 0.1, 1.0]], [0.4, -0.2], [1.0, 0.5])
+
+    posterior = posterior_from(sums, a_prior([4.0, 2.0, 5.0]))
+
+    assert posterior.bias_variance == pytest.approx(posterior.covariance[-1], rel=1e-12)

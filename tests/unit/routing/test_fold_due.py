@@ -112,6 +112,7 @@ def test_one_outcome_is_folded_once():
 
     assert (folded.settled, folded.held, folded.learned_version) == (1, 0, 1)
     assert_learned(world, {(0, QUALITY): 0.4})
+    assert list(folded.written) == [world.cell(0, QUALITY)]
     assert world.store.pending(world.policy.id) == 0
     assert world.fold() == Folded()
 

@@ -4,6 +4,7 @@ import os
 import sys
 
 from services.child import Parent, parent
+from services.lean import do_without_blas
 from services.settings import BadSettings, Settings
 
 
@@ -21,6 +22,7 @@ def main() -> int:
 
 
 def _learn(supervisor: Parent | None) -> None:
+    do_without_blas()
     # Imported here: compiling the kernels takes seconds, while the supervisor's orders come.
     from services.learner.process import learn
     from services.logs import configure

@@ -4,6 +4,7 @@ import os
 import sys
 
 from services.child import Parent, parent
+from services.lean import do_without_blas
 from services.settings import BadSettings, Settings
 
 
@@ -20,6 +21,7 @@ def main() -> int:
 
 
 def _serve(supervisor: Parent | None) -> int:
+    do_without_blas()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what matters is raised, and told by us
     # Imported here: compiling the kernels takes seconds, while the supervisor's orders come.
     import uvloop

@@ -2,6 +2,7 @@
 
 import sys
 from importlib import import_module
+from types import ModuleType
 
 
 def do_without_blas() -> None:
@@ -14,7 +15,8 @@ def do_without_blas() -> None:
     name = "scipy.linalg"
     if name in sys.modules:
         return
-    sys.modules[name] = None  # type: ignore[assignment] - to import it fails, as if it were not there
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    modules[name] = None  # to import it fails, as if it were not there
     try:
         import_module("numba.np.arraymath")
     finally:

@@ -7,7 +7,9 @@ from typing import Generic, TypeVar
 LINGER_S = 0.01
 CROWDED_S = 0.1
 MOST_TOGETHER = 128
-_QUIET_TURNS = 20  # of the event loop: 0.1 to 0.2 ms where it has nothing else to do
+_QUIET_TURNS = 4  # of the event loop, for each of those who came before
+_MOST_QUIET_TURNS = 120  # 0.5 to 1 ms where it has nothing else to do
+_KEEPING = 0.75  # of what is expected, where fewer came
 
 _Given = TypeVar("_Given")
 _Request = TypeVar("_Request")
@@ -24,7 +26,8 @@ class Gathering(Generic[_Given, _Request, _Answer]):
 
     A request that comes when none is under way, and none came in company lately, leaves at once,
     with those of the same turn of the event loop: so a lone caller waits for nobody.  In company a
-    group leaves when a few turns of the event loop have brought nobody, or after `linger_s`.
+    group leaves when a few turns of the event loop have brought nobody, or after `linger_s`; the
+    more came before, the more turns, as one that leaves early leaves others behind.
 
     Turns, not time: when a busy loop comes round to a timer, others wait in the socket, and the
     transport brings one request in a turn or two.
@@ -48,6 +51,7 @@ class Gathering(Generic[_Given, _Request, _Answer]):
         self._crowded_until = 0.0  # likewise
         self._seen = 0  # of those who wait
         self._quiet_turns = 0  # since somebody came
+        self._expected = 1.0  # to come together
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def answer(self, given: _Given) -> _Answer:
@@ -74,7 +78,8 @@ class Gathering(Generic[_Given, _Request, _Answer]):
             self._seen, self._quiet_turns = len(self._waiting), 0
         else:
             self._quiet_turns += 1
-        if self._quiet_turns < _QUIET_TURNS and loop.time() < self._since + self._linger_s:
+        turns = min(_MOST_QUIET_TURNS, _QUIET_TURNS * self._expected)
+        if self._quiet_turns < turns and loop.time() < self._since + self._linger_s:
             self._leaving = loop.call_soon(self._look)
         else:
             self._leave()
@@ -85,6 +90,7 @@ class Gathering(Generic[_Given, _Request, _Answer]):
             self._leaving = None
         loop = asyncio.get_running_loop()
         waiting, self._waiting, self._seen = self._waiting, [], 0
+        self._expected = max(len(waiting), _KEEPING * self._expected)
         if len(waiting) > 1:
             self._crowded_until = loop.time() + CROWDED_S
         groups: dict[str, list[tuple[_Request, asyncio.Future[_Answer]]]] = {}

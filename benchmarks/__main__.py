@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.contest import Contest, Measured, measure
 
 SECTIONS = ("kernels", "replay", "learner", "wire")
+LONG = "soak"  # only where it is asked for
 BASELINE = Path(__file__).with_name("baseline.json")
 OUTPUT = Path("bench-output/bench.json")
 MOST_ALONE_MS = 1.0
@@ -22,13 +23,16 @@ MOST_ALONE_MS = 1.0
 def main() -> None:
     """Measure the sections that are asked for; a claim that is missed is told, not raised."""
     parser = argparse.ArgumentParser(prog="bandit-router bench", description=__doc__)
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"of {', '.join((*SECTIONS, LONG))}"
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help=f"of {LONG}, 10 if absent")
     parser.add_argument("--rounds", type=int, help="of each contest; absent: its own number")
     parser.add_argument("--json", type=Path, default=OUTPUT, help=f"where to write, else {OUTPUT}")
     parser.add_argument("--save", action="store_true", help="as the baseline to compare with")
     given = parser.parse_args()
     sections = given.sections or list(SECTIONS)
-    if unknown := set(sections) - set(SECTIONS):
+    if unknown := set(sections) - {*SECTIONS, LONG}:
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     before = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
     facts = machine()
@@ -36,6 +40,9 @@ def main() -> None:
     print(f"{'':62} {'ratio':>7} {'range':>15} {'floor':>6} {'aim':>6}  {'before':>7}")
     found: dict[str, object] = {}
     for section in sections:
+        if section == LONG:
+            _soak(given.minutes)
+            continue
         for measured in _measured(section, given.rounds):
             found[measured.name] = asdict(measured) | {"ratio": measured.ratio}
             print(row(measured, before.get("contests", {}).get(measured.name)), flush=True)
@@ -82,6 +89,21 @@ def _measured(section: str, rounds: int | None) -> Iterator[Measured]:
     with _contests(section) as contests:
         for contest in contests:
             yield measure(contest, rounds=rounds)
+
+
+def _soak(minutes: float) -> None:
+    from benchmarks.wire.service import service
+    from benchmarks.wire.soak import SHARE, soak
+
+    with service() as running:
+        rate, halves = soak(running, minutes=minutes)
+    print(f"{minutes:g} minutes of {rate:,.0f} Select per second, {SHARE:.0%} of the capacity")
+    for name, half in zip(("first half", "second half"), halves, strict=True):
+        print(
+            f"{name:12} answered {half.answered:7.2%}  p50 {half.p50_ms:6.2f} ms  "
+            f"p99 {half.p99_ms:7.2f} ms  memory {half.memory_mb:5.0f} MB, "
+            f"at most {half.most_memory_mb:5.0f}"
+        )
 
 
 @contextmanager

@@ -50,21 +50,13 @@ def load(
     streams: int = STREAMS,
 ) -> Loaded:
     """The same call over and over, `connections` x `streams` of them in flight."""
-    program = shutil.which("h2load")
-    if program is None:
-        raise NoGenerator
-    output = subprocess.run(
-        [
-            program,
-            *(f"-c{connections}", f"-m{streams}", "-D", f"{seconds * 1000:.0f}ms", "-d", str(body)),
-            *("-H", "content-type: application/grpc", "-H", "te: trailers"),
-            f"http://127.0.0.1:{port}{method}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=seconds + 30,
-        check=True,
-    ).stdout
+    output = _run(
+        port,
+        method,
+        body,
+        *(f"-c{connections}", f"-m{streams}", "-D", f"{seconds * 1000:.0f}ms"),
+        within_s=seconds + 30,
+    )
     finished, requests = _FINISHED.search(output), _REQUESTS.search(output)
     traffic = _TRAFFIC.search(output)
     if finished is None or requests is None or traffic is None:
@@ -73,3 +65,37 @@ def load(
     if any(lost) or not succeeded:
         raise RuntimeError(f"calls were lost:\n{output}")
     return Loaded(float(finished[1]), succeeded, int(traffic[1]) / succeeded)
+
+
+def steady(port: int, body: Path, log: Path, *, seconds: float, per_connection: int) -> None:
+    """
+    So many `Select` per second on each of the connections, whether answers come or not.
+
+    log  to be written: per call a line of microseconds since the epoch, status, microseconds taken
+    """
+    _run(
+        port,
+        "/bandit.router.v1.Router/Select",
+        body,
+        *(f"-c{CONNECTIONS}", "-m400", "-D", f"{seconds:.0f}s"),
+        *(f"--rps={per_connection}", f"--log-file={log}"),
+        within_s=seconds + 60,
+    )
+
+
+def _run(port: int, method: str, body: Path, *options: str, within_s: float) -> str:
+    program = shutil.which("h2load")
+    if program is None:
+        raise NoGenerator
+    return subprocess.run(
+        [
+            program,
+            *options,
+            *("-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers"),
+            f"http://127.0.0.1:{port}{method}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=True,
+    ).stdout

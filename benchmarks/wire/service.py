@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ class Service:
     """
     Ports of 127.0.0.1, and what is sent to them.
 
-    router       stores every decision before it answers
+    router       stores every decision before it answers; router_pid: its process
     unwritten    the same, which stores nothing
     workers      two routers on one port
     echo         answers a `Select` with what `router` answered once; echoes: two of it on one port
@@ -47,6 +47,7 @@ class Service:
 
     database_url: str
     router: int
+    router_pid: int
     unwritten: int
     workers: int
     echo: int
@@ -73,7 +74,7 @@ def service() -> Iterator[Service]:
         postgres = ending.enter_context(EmbeddedPostgres.start())
         url = postgres.url
         upgrade(url, today=datetime.now(UTC).date())
-        router = _child(ending, ["services.router"], url)
+        router_pid, router = _router(ending, url)
         channel = ending.enter_context(grpc.insecure_channel(f"127.0.0.1:{router}"))
         _create_policy(catalog_pb2_grpc.CatalogStub(channel))
         request = a_request()
@@ -89,7 +90,8 @@ def service() -> Iterator[Service]:
         yield Service(
             database_url=url,
             router=router,
-            unwritten=_child(ending, ["benchmarks.wire.unwritten"], url),
+            router_pid=router_pid,
+            unwritten=_unwritten(ending, url),
             workers=int(workers.target.rpartition(":")[2]),
             echo=_echo(ending, folder),
             echoes=echoes,
@@ -122,15 +124,18 @@ def _create_policy(catalog: catalog_pb2_grpc.CatalogStub) -> None:
     catalog.CreatePolicy(c.CreatePolicyRequest(name=POLICY, settings=settings, arms=arms))
 
 
-def _child(ending: ExitStack, module: Sequence[str], url: str) -> int:
-    """The port of a router in a process of its own."""
-    if module == ["services.router"]:
-        child = ChildProcess("router")
-        ending.callback(child.stop, within_s=_END_S)
-        child.order(json.dumps(_orders(url)).encode())
-        return child.readiness(within_s=_START_S)["port"]
+def _router(ending: ExitStack, url: str) -> tuple[int, int]:
+    """Process and port of a router."""
+    child = ChildProcess("router")
+    ending.callback(child.stop, within_s=_END_S)
+    child.order(json.dumps(_orders(url)).encode())
+    return child.pid, child.readiness(within_s=_START_S)["port"]
+
+
+def _unwritten(ending: ExitStack, url: str) -> int:
+    """The port of a router that stores nothing."""
     process = subprocess.Popen(
-        [sys.executable, "-m", *module, "--supervised"],
+        [sys.executable, "-m", "benchmarks.wire.unwritten", "--supervised"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )

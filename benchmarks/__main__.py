@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.contest import Contest, Measured, measure
 
-SECTIONS = ("kernels", "replay", "learner", "wire")
+SECTIONS = ("kernels", "growth", "replay", "learner", "wire")
 LONG = "soak"  # only where it is asked for
 BASELINE = Path(__file__).with_name("baseline.json")
 OUTPUT = Path("bench-output/bench.json")
@@ -86,7 +86,7 @@ def row(measured: Measured, before: dict[str, float] | None) -> str:
 
 
 def _measured(section: str, rounds: int | None) -> Iterator[Measured]:
-    with _contests(section) as contests:
+    with _contests(section, rounds) as contests:
         for contest in contests:
             yield measure(contest, rounds=rounds)
 
@@ -107,12 +107,16 @@ def _soak(minutes: float) -> None:
 
 
 @contextmanager
-def _contests(section: str) -> Iterator[Iterable[Contest]]:
+def _contests(section: str, rounds: int | None) -> Iterator[Iterable[Contest]]:
     # Imported here: each needs what the others do not.
     if section == "kernels":
         from benchmarks import kernels
 
         yield kernels.contests()
+    elif section == "growth":
+        from benchmarks import growth
+
+        yield growth.contests(rounds)
     elif section == "replay":
         from benchmarks import replaying
 

@@ -43,6 +43,33 @@ def score(means, covariances, context):
     return scores
 
 
+def sum_in_lanes(terms_by_lane):
+    """Each lane by itself from its first term on; the totals of the eight pair by pair."""
+    lanes = []
+    for terms in terms_by_lane:
+        running = 0.0
+        for term in terms:
+            running += term
+        lanes.append(running)
+    a, b, c, d, e, f, g, h = lanes
+    return ((a + e) + (c + g)) + ((b + f) + (d + h))
+
+
+def score_in_lanes(mean, covariance, context):
+    """Mean and variance of one cell in the order of additions that `kernels.scoring` promises."""
+    x, size = context.tolist(), len(context)
+    products = [[mean[column] * x[column] for column in range(lane, size, 8)] for lane in range(8)]
+    squares = [
+        [
+            covariance[row, column] * ((x[row] if row == column else 2.0 * x[row]) * x[column])
+            for row in range(size)
+            for column in range(lane, row + 1, 8)
+        ]
+        for lane in range(8)
+    ]
+    return sum_in_lanes(products), max(sum_in_lanes(squares), 0.0)
+
+
 def thompson(means, deviations):
     """
     P(k) = integral of N(u; M_k, s_k^2) * product over j != k of Phi((u - M_j) / s_j).

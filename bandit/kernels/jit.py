@@ -34,6 +34,9 @@ RESULT_MATRIX = types.Array(types.float64, 2, "C")
 RESULT_STACK = types.Array(types.float64, 3, "C")
 RESULT_BATCH = types.Array(types.float64, 4, "C")
 
+# Of a part of a kernel that writes to an array of its caller's.
+NOTHING = types.void
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _KERNELS = __name__.rpartition(".")[0] + "."

@@ -2,29 +2,179 @@
 Mean and variance of every (arm, head) at one context, or at many.
 
 A covariance is packed: its lower triangle, row by row, with plain values off the diagonal.  The
-variance x' C x is then one sum over the packed entries, each multiplied by the matching entry of
-x x', which is formed once per context and counts off-diagonal entries twice.
+variance x' C x is one sum over the packed entries, each times x_row * x_column, and twice off the
+diagonal.  What a row is multiplied by is made from x as the row passes by, once for several cells:
+x stays in registers and in the innermost cache, and every covariance is read once, in order.
 
-Every sum runs in the order of the entries, in `score` as in `score_batch`, so that a context gets
-the same bits alone and in company.
+Every sum runs in the eight lanes of `lanes`, in the order of the rows, lane l taking the columns l,
+l + 8, ... of each.  So a context gets the same bits alone and in company, and on any processor.
 """
 
 import numpy as np
 
 from bandit.kernels.jit import (
+    INDEX,
     MATRIX,
+    NOTHING,
     RESULT_BATCH,
+    RESULT_MATRIX,
     RESULT_STACK,
     STACK,
     VECTOR,
     Array,
     kernel,
 )
+from bandit.kernels.lanes import (
+    CELLS,
+    LANES,
+    load,
+    load_cells,
+    load_rest,
+    load_sums,
+    plus_products,
+    store,
+    store_sums,
+    times,
+    total,
+)
 
-# Contexts that share one pass over the covariances; 32 was the fastest of 8, 16, 32 and 64.
-_COMPANY = 32
-# Fewer are scored one by one: 6 us each, against 36 / size for a pass with `size` contexts.
-_SMALLEST_COMPANY = 6
+# Contexts that share one pass over the covariances; 16 were no faster.
+_COMPANY = 8
+
+
+@kernel(NOTHING(RESULT_MATRIX, MATRIX, MATRIX))
+def _add_means(sums: Array, coefficients: Array, contexts: Array) -> None:
+    """
+    Add x.mean of every context and cell to the sums.
+
+    sums          (contexts, LANES * cells)     the lanes of each cell; room for whole CELLS of them
+    coefficients  (cells, features)
+    contexts      (contexts, features or more)  x; as many as whole lanes take, 0 beyond
+    """
+    cells, features = coefficients.shape
+    whole = features - features % LANES
+    for cell in range(0, cells, CELLS):
+        for context in range(contexts.shape[0]):
+            one = load_sums(sums, context, LANES * cell)
+            for column in range(0, whole, LANES):
+                block = load_cells(coefficients, cell, column)
+                one = plus_products(one, block, load(contexts, context, column))
+            if whole < features:
+                block = load_rest(coefficients, cell, whole, features - whole)
+                one = plus_products(one, block, load(contexts, context, whole))
+            store_sums(sums, context, LANES * cell, one)
+
+
+@kernel(RESULT_MATRIX(MATRIX, INDEX))
+def _last_factors(contexts: Array, features: int) -> Array:
+    """
+    What the last lanes of each row of a covariance are multiplied by, its diagonal among them.
+
+    contexts  (contexts, features or more)  x; as many as whole lanes take, 0 beyond
+    returns   (contexts, LANES * features)  x_row * x_column, twice before the diagonal; finite and
+                                            of no meaning beyond it, where the row has 0
+    """
+    factors = np.empty((contexts.shape[0], LANES * features))
+    for context in range(contexts.shape[0]):
+        for row in range(features):
+            x = contexts[context, row]
+            begin = row - row % LANES
+            store(factors, context, LANES * row, times(2.0 * x, load(contexts, context, begin)))
+            factors[context, LANES * row + row - begin] = x * x
+    return factors
+
+
+@kernel(NOTHING(RESULT_MATRIX, MATRIX, MATRIX, MATRIX))
+def _add_variances(sums: Array, covariances: Array, contexts: Array, last: Array) -> None:
+    """
+    Add x' C x of every context and cell to the sums, two contexts at a time.
+
+    A context that is left over takes twice as many cells at a time: as many sums side by side.
+
+    sums         (contexts, LANES * cells)     the lanes of each cell; room for whole CELLS of them
+    covariances  (cells, d(d+1)/2)             packed, d features
+    contexts     (contexts, d or more)         x; as many as whole lanes take, 0 beyond
+    last         (contexts, LANES * d)         as `_last_factors` returns them
+    """
+    cells = covariances.shape[0]
+    features = last.shape[1] // LANES
+    count = contexts.shape[0]
+    for cell in range(0, cells if count > 1 else 0, CELLS):
+        for context in range(0, count - 1, 2):
+            one = load_sums(sums, context, LANES * cell)
+            other = load_sums(sums, context + 1, LANES * cell)
+            for row in range(features):
+                begin = row * (row + 1) // 2
+                whole = row - row % LANES
+                x, y = 2.0 * contexts[context, row], 2.0 * contexts[context + 1, row]
+                for column in range(0, whole, LANES):
+                    block = load_cells(covariances, cell, begin + column)
+                    one = plus_products(one, block, times(x, load(contexts, context, column)))
+                    factors = times(y, load(contexts, context + 1, column))
+                    other = plus_products(other, block, factors)
+                block = load_rest(covariances, cell, begin + whole, row + 1 - whole)
+                one = plus_products(one, block, load(last, context, LANES * row))
+                other = plus_products(other, block, load(last, context + 1, LANES * row))
+            store_sums(sums, context, LANES * cell, one)
+            store_sums(sums, context + 1, LANES * cell, other)
+    context = count - 1
+    for cell in range(0, cells if count % 2 == 1 else 0, 2 * CELLS):
+        is_pair = cell + CELLS < cells
+        neighbour = cell + CELLS if is_pair else cell
+        one = load_sums(sums, context, LANES * cell)
+        other = load_sums(sums, context, LANES * neighbour)
+        for row in range(features):
+            begin = row * (row + 1) // 2
+            whole = row - row % LANES
+            x = 2.0 * contexts[context, row]
+            for column in range(0, whole, LANES):
+                factors = times(x, load(contexts, context, column))
+                one = plus_products(one, load_cells(covariances, cell, begin + column), factors)
+                if is_pair:
+                    block = load_cells(covariances, neighbour, begin + column)
+                    other = plus_products(other, block, factors)
+            factors = load(last, context, LANES * row)
+            block = load_rest(covariances, cell, begin + whole, row + 1 - whole)
+            one = plus_products(one, block, factors)
+            if is_pair:
+                block = load_rest(covariances, neighbour, begin + whole, row + 1 - whole)
+                other = plus_products(other, block, factors)
+        store_sums(sums, context, LANES * neighbour, other)
+        store_sums(sums, context, LANES * cell, one)
+
+
+@kernel(RESULT_BATCH(STACK, STACK, MATRIX))
+def score_batch(means: Array, covariances: Array, contexts: Array) -> Array:
+    """
+    `score` for many contexts, with the same result to the last bit.
+
+    means        (arms, heads, features)       posterior means of the coefficients
+    covariances  (arms, heads, d(d+1)/2)       sigma^2 * inverse precision, packed, d features
+    contexts     (contexts, features)          one x per row
+    returns      (contexts, arms, heads, 2)    mean and variance, as in `score`
+    """
+    arms, heads, features = means.shape
+    cells = arms * heads
+    coefficients = means.reshape(cells, features)
+    packed = covariances.reshape(cells, covariances.shape[2])
+    count = contexts.shape[0]
+    scores = np.empty((count, cells, 2))
+    for begin in range(0, count, _COMPANY):
+        size = min(_COMPANY, count - begin)
+        company = np.zeros((size, -(-features // LANES) * LANES))
+        for member in range(size):
+            for feature in range(features):
+                company[member, feature] = contexts[begin + member, feature]
+        sums = np.zeros((2, size, -(-cells // CELLS) * CELLS * LANES))
+        _add_means(sums[0], coefficients, company)
+        _add_variances(sums[1], packed, company, _last_factors(company, features))
+        for member in range(size):
+            for cell in range(cells):
+                mean = total(load(sums[0], member, LANES * cell))
+                variance = total(load(sums[1], member, LANES * cell))
+                scores[begin + member, cell, 0] = mean
+                scores[begin + member, cell, 1] = max(variance, 0.0)
+    return scores.reshape(count, arms, heads, 2)
 
 
 @kernel(RESULT_STACK(STACK, STACK, VECTOR))
@@ -40,122 +190,5 @@ def score(means: Array, covariances: Array, context: Array) -> Array:
 
     Source: Bishop (2006), eq. 3.58-3.59, without the noise of a single outcome.
     """
-    arms, heads, features = means.shape
-    entries = covariances.shape[2]
-    products = np.empty(entries)
-    entry = 0
-    for row in range(features):
-        for column in range(row):
-            products[entry] = 2.0 * context[row] * context[column]
-            entry += 1
-        products[entry] = context[row] * context[row]
-        entry += 1
-
-    cells = arms * heads
-    scores = np.empty((cells, 2))
-    mean_rows = means.reshape(cells, features)
-    for cell in range(cells):
-        mean = 0.0
-        for feature in range(features):
-            mean += context[feature] * mean_rows[cell, feature]
-        scores[cell, 0] = mean
-
-    # Four cells side by side, as one sum waits for its own last addition: 6 us against 17 for
-    # 12 arms, 3 heads and 33 features.
-    rows = covariances.reshape(cells, entries)
-    paired = cells - cells % 4
-    for cell in range(0, paired, 4):
-        first = second = third = fourth = 0.0
-        for entry in range(entries):
-            product = products[entry]
-            first += rows[cell, entry] * product
-            second += rows[cell + 1, entry] * product
-            third += rows[cell + 2, entry] * product
-            fourth += rows[cell + 3, entry] * product
-        scores[cell, 1] = max(first, 0.0)
-        scores[cell + 1, 1] = max(second, 0.0)
-        scores[cell + 2, 1] = max(third, 0.0)
-        scores[cell + 3, 1] = max(fourth, 0.0)
-    for cell in range(paired, cells):
-        variance = 0.0
-        for entry in range(entries):
-            variance += rows[cell, entry] * products[entry]
-        scores[cell, 1] = max(variance, 0.0)
-    return scores.reshape(arms, heads, 2)
-
-
-def score_batch(means: Array, covariances: Array, contexts: Array) -> Array:
-    """
-    `score` for many contexts, with the same result to the last bit.
-
-    means        (arms, heads, features)       posterior means of the coefficients
-    covariances  (arms, heads, d(d+1)/2)       sigma^2 * inverse precision, packed, d features
-    contexts     (contexts, features)          one x per row
-    returns      (contexts, arms, heads, 2)    mean and variance, as in `score`
-    """
-    if contexts.shape[0] >= _SMALLEST_COMPANY:
-        return _score_companies(means, covariances, contexts)
-    scores = np.empty((contexts.shape[0], means.shape[0], means.shape[1], 2))
-    for position, context in enumerate(contexts):
-        scores[position] = score(means, covariances, context)
-    return scores
-
-
-@kernel(RESULT_BATCH(STACK, STACK, MATRIX))
-def _score_companies(means: Array, covariances: Array, contexts: Array) -> Array:
-    """
-    `score_batch` in companies of contexts, the company innermost.
-
-    Each entry of a covariance is read once per company, and the additions of different contexts
-    run side by side.
-    """
-    arms, heads, features = means.shape
-    count = contexts.shape[0]
-    entries = covariances.shape[2]
-    scores = np.empty((count, arms, heads, 2))
-    products = np.empty((entries, _COMPANY))
-    members = np.empty((features, _COMPANY))
-    sums = np.empty(_COMPANY)
-    whole = entries - entries % 4
-    for start in range(0, count, _COMPANY):
-        size = min(_COMPANY, count - start)
-        entry = 0
-        for row in range(features):
-            for member in range(size):
-                members[row, member] = contexts[start + member, row]
-            for column in range(row + 1):
-                times = 2.0 if column < row else 1.0
-                for member in range(size):
-                    products[entry, member] = times * members[row, member] * members[column, member]
-                entry += 1
-        for arm in range(arms):
-            for head in range(heads):
-                for member in range(size):
-                    sums[member] = 0.0
-                for feature in range(features):
-                    coefficient = means[arm, head, feature]
-                    for member in range(size):
-                        sums[member] += members[feature, member] * coefficient
-                for member in range(size):
-                    scores[start + member, arm, head, 0] = sums[member]
-                    sums[member] = 0.0
-                # Four entries per pass over the company: 2.2 us per context against 6.8 for one.
-                for entry in range(0, whole, 4):
-                    first = covariances[arm, head, entry]
-                    second = covariances[arm, head, entry + 1]
-                    third = covariances[arm, head, entry + 2]
-                    fourth = covariances[arm, head, entry + 3]
-                    for member in range(size):
-                        sums[member] = (
-                            sums[member]
-                            + first * products[entry, member]
-                            + second * products[entry + 1, member]
-                            + third * products[entry + 2, member]
-                            + fourth * products[entry + 3, member]
-                        )
-                for entry in range(whole, entries):
-                    for member in range(size):
-                        sums[member] += covariances[arm, head, entry] * products[entry, member]
-                for member in range(size):
-                    scores[start + member, arm, head, 1] = max(sums[member], 0.0)
+    scores: Array = score_batch(means, covariances, context.reshape(1, context.shape[0]))[0]
     return scores

@@ -1,8 +1,11 @@
 """The benchmarks' own machinery, on work whose speed is known."""
 
+import pytest
+
 from bandit.wire import router_pb2
 from benchmarks.__main__ import row
 from benchmarks.contest import Contest, Measured, measure
+from benchmarks.growth import steepest
 from benchmarks.wire.load import body_of
 
 
@@ -34,3 +37,13 @@ def test_a_body_is_a_message_as_grpc_frames_it() -> None:
     message = router_pb2.SelectRequest(policy="p").SerializeToString()
 
     assert body_of(message) == b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def test_the_steepest_growth_is_told_beside_what_arms_and_features_allow() -> None:
+    """From 2 x 16 to 5 x 32 the allowance is 10; neither 2 x 32 nor 5 x 16 contains the other."""
+    costs = {(2, 16): 1.0, (2, 32): 3.0, (5, 16): 0.1, (5, 32): 12.0}
+
+    pair, growth = steepest(costs)
+
+    assert pair == ((5, 16), (5, 32))
+    assert growth == pytest.approx(30.0)

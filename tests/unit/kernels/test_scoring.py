@@ -10,7 +10,7 @@ from tests import naive
 seeds = st.integers(0, 2**32 - 1)
 arm_counts = st.integers(1, 9)
 head_counts = st.integers(1, 4)
-feature_counts = st.integers(1, 12)
+feature_counts = st.integers(1, 40)
 
 
 def posteriors(seed, arms, heads, features):
@@ -43,6 +43,20 @@ def test_scores_are_those_of_the_full_matrices(seed, arms, heads, features):
 
 
 @settings(deadline=None, max_examples=60)
+@given(seed=seeds, arms=arm_counts, heads=head_counts, features=feature_counts)
+def test_every_sum_runs_in_the_lanes_written_down_to_the_last_bit(seed, arms, heads, features):
+    """So no compiler and no processor has a say in it: none reorders, none fuses."""
+    means, covariances = posteriors(seed, arms, heads, features)
+    context = np.random.default_rng(seed + 1).normal(size=features)
+
+    scores = score(means, naive.packed(covariances), context)
+
+    for cell in np.ndindex(arms, heads):
+        expected = naive.score_in_lanes(means[cell], covariances[cell], context)
+        assert_array_equal(scores[cell], expected)
+
+
+@settings(deadline=None, max_examples=60)
 @given(
     seed=seeds,
     arms=arm_counts,
@@ -62,11 +76,12 @@ def test_a_batch_equals_its_contexts_one_by_one_to_the_last_bit(seed, arms, head
         assert_array_equal(scores, score(means, covariances, context))
 
 
-@pytest.mark.parametrize("count", [1, 5, 6, 31, 32, 33, 64, 67])
-def test_a_batch_of_the_serving_size_equals_its_contexts_one_by_one(count):
-    means, covariances = posteriors(3, 12, 3, 33)
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 64, 67])
+@pytest.mark.parametrize(("arms", "features"), [(12, 33), (12, 48), (11, 1), (3, 8), (1, 129)])
+def test_a_batch_of_a_serving_size_equals_its_contexts_one_by_one(arms, features, count):
+    means, covariances = posteriors(3, arms, 3, features)
     covariances = naive.packed(covariances)
-    contexts = np.random.default_rng(4).normal(size=(count, 33))
+    contexts = np.random.default_rng(4).normal(size=(count, features))
 
     batch = score_batch(means, covariances, contexts)
 
@@ -98,6 +113,20 @@ def test_a_context_twice_as_long_has_twice_the_mean_and_four_times_the_variance(
     scores = score(means, covariances, context)
     assert_array_equal(scaled[..., 0], scores[..., 0] * 2.0**exponent)
     assert_array_equal(scaled[..., 1], scores[..., 1] * 4.0**exponent)
+
+
+def test_a_cell_that_is_not_finite_leaves_the_others_alone():
+    """Lanes beyond the end of a row, and rows beyond the last, are read from nowhere."""
+    means, covariances = posteriors(5, 9, 1, 13)
+    covariances = naive.packed(covariances)
+    context = np.random.default_rng(6).normal(size=13)
+    expected = score(means, covariances, context)
+    means[4], covariances[4] = np.nan, np.inf
+
+    scores = score(means, covariances, context)
+
+    assert not np.isfinite(scores[4]).any()
+    assert_array_equal(np.delete(scores, 4, axis=0), np.delete(expected, 4, axis=0))
 
 
 @pytest.mark.parametrize("count", [1, 8])

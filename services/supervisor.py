@@ -38,6 +38,10 @@ class StackStartFailed(Exception):
     """Why the service did not start."""
 
 
+# Each thread of gRPC's would have a heap of its own, and keep what it once needed.
+_LEAN = {"MALLOC_ARENA_MAX": "2"}
+
+
 class ChildProcess:
     """
     A process of ours in a session of its own, so that a terminal's Ctrl-C is for us alone.
@@ -57,7 +61,7 @@ class ChildProcess:
             [sys.executable, "-P", "-m", f"services.{role}", SUPERVISED],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": _search_path()},
+            env={**_LEAN, **os.environ, "PYTHONPATH": _search_path()},
             start_new_session=True,
         )
 

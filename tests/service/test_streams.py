@@ -74,12 +74,10 @@ def test_whoever_takes_no_answers_is_not_read_without_end(stack: Stack, policy: 
     small_windows = [("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
     sent = 0
     over = threading.Event()
-    padding = {f"label {n}": "x" * 256 for n in range(32)}
-    # Windows and sockets grow with what a slow machine makes of a fast wire: some 16 MiB each.
-    most_in_transport = 64 * 2**20 // a_request(policy, labels=padding).ByteSize()
 
     def requests() -> Iterator[r.SelectStreamRequest]:
         nonlocal sent
+        padding = {f"label {n}": "x" * 256 for n in range(32)}
         while not over.is_set():
             sent += 1
             yield a_request(policy, labels=padding)
@@ -90,7 +88,7 @@ def test_whoever_takes_no_answers_is_not_read_without_end(stack: Stack, policy: 
         while sent > before:
             before = sent
             time.sleep(0.5)
-            assert sent < 3 * MOST_UNDER_WAY + most_in_transport
+            assert sent < 20 * MOST_UNDER_WAY
         assert sent > MOST_UNDER_WAY
         assert next(items).item.response.arm
         over.set()

@@ -42,6 +42,7 @@ _QUIET_S = 0.2  # for calls that were sent before the drain began and are still 
 _LEAST_FLUSH_S = 0.5
 _CALLS_OF_A_CONNECTION = 500
 _MOST_UNSEEN = 20_000
+_WINDOW_BYTES = 2**20  # of what is sent on one stream and not read yet
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -103,6 +104,9 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", _CALLS_OF_A_CONNECTION),
         ("grpc.http.overload_protection", 0),
+        # A window that stays: gRPC would let it grow with the time that a loaded machine takes.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         ("grpc.server.max_pending_requests", _MOST_UNSEEN),
         ("grpc.server.max_pending_requests_hard_limit", _MOST_UNSEEN),
         # Two services on one port would share its calls without a word.

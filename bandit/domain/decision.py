@@ -34,6 +34,15 @@ CANDIDATE = np.dtype(
     ]
 )
 Candidates = NDArray[np.void]
+# The same rows with the id in one piece.
+_KEYED = np.dtype(
+    {
+        "names": ["arm"],
+        "formats": [f"V{ARM_KEY_BYTES}"],
+        "offsets": [0],
+        "itemsize": CANDIDATE.itemsize,
+    }
+)
 
 NO_DAY = date(1970, 1, 1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,8 +88,8 @@ def row_of(candidates: Candidates, arm_id: ArmId) -> int:
 
 def arm_keys(candidates: Candidates) -> list[bytes]:
     """The `arm_key` of each candidate."""
-    ids = candidates["arm"].tobytes()
-    return [ids[first : first + ARM_KEY_BYTES] for first in range(0, len(ids), ARM_KEY_BYTES)]
+    keys: list[bytes] = candidates.view(_KEYED)["arm"].tolist()
+    return keys
 
 
 @dataclass(frozen=True, slots=True, eq=False)

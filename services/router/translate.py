@@ -114,37 +114,30 @@ def fingerprint(request: router_pb2.SelectRequest) -> bytes:
 
 def select_response(answer: Answer, *, explain: bool) -> router_pb2.SelectResponse:
     """The answer to a `Select`, the same whether it was made now or read from the log."""
-    decision = answer.recorded.decision
-    response = _choice(decision, answer.policy, explain=explain)
-    response.decision_id = str(decision.id)
-    response.durable = answer.recorded.durable
-    response.replayed = answer.recorded.replayed
+    response = router_pb2.SelectResponse()
+    _answer_in(response, answer, explain=explain)
     return response
 
 
 def preview_response(answer: Answer) -> router_pb2.PreviewResponse:
     """What a `Select` would answer: explained, without an id, not durable."""
-    response = _choice(answer.recorded.decision, answer.policy, explain=True)
-    return router_pb2.PreviewResponse(response=response)
+    message = router_pb2.PreviewResponse()
+    _choose_in(message.response, answer.recorded.decision, answer.policy, explain=True)
+    return message
 
 
 def batch_select_response(
     request: router_pb2.BatchSelectRequest, answers: Sequence[Answer | BanditError]
 ) -> router_pb2.BatchSelectResponse:
     """One item per request: its answer, or the error that it alone has."""
-    return router_pb2.BatchSelectResponse(
-        items=[
-            select_item(answer, explain=asked.explain)
-            for asked, answer in zip(request.requests, answers, strict=True)
-        ]
-    )
-
-
-def select_item(answer: Answer | BanditError, *, explain: bool) -> router_pb2.BatchSelectItem:
-    """The answer to one request among several, or the error that it alone has."""
-    if isinstance(answer, BanditError):
-        return router_pb2.BatchSelectItem(error=status_of(answer))
-    return router_pb2.BatchSelectItem(response=select_response(answer, explain=explain))
+    message = router_pb2.BatchSelectResponse()
+    for asked, answer in zip(request.requests, answers, strict=True):
+        item = message.items.add()
+        if isinstance(answer, BanditError):
+            item.error.CopyFrom(status_of(answer))
+        else:
+            _answer_in(item.response, answer, explain=asked.explain)
+    return message
 
 
 def _entries(given: Mapping[str, Any], field: str) -> Mapping[str, Any]:
@@ -187,10 +180,23 @@ def _preference(quality: float, cost: float, latency: float) -> Preference:
     return Preference(quality, cost, latency)
 
 
-def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.SelectResponse:
+# Messages are filled in where they lie: one that is made apart is copied into the one around it.
+
+
+def _answer_in(response: router_pb2.SelectResponse, answer: Answer, *, explain: bool) -> None:
+    decision = answer.recorded.decision
+    _choose_in(response, decision, answer.policy, explain=explain)
+    response.decision_id = str(decision.id)
+    response.durable = answer.recorded.durable
+    response.replayed = answer.recorded.replayed
+
+
+def _choose_in(
+    response: router_pb2.SelectResponse, decision: Decision, policy: Policy, *, explain: bool
+) -> None:
     candidates = decision.candidates
     keys = arm_keys(candidates)
-    names = [policy.names[key] for key in keys]
+    names = list(map(policy.names.__getitem__, keys))
     removed = candidates["removed_by"].tolist()
     ranked = (
         [name for name, code in zip(names, removed, strict=True) if code == Removal.NONE]
@@ -198,38 +204,35 @@ def _choice(decision: Decision, policy: Policy, *, explain: bool) -> router_pb2.
         else names
     )
     chosen = keys.index(arm_key(decision.arm_id))
-    response = router_pb2.SelectResponse(
-        arm=names[chosen],
-        propensity=decision.propensity,
-        predicted=_predicted(candidates[chosen]),
-        ranked=ranked,
-        policy_version=decision.policy_version,
-        snapshot_version=decision.snapshot_version,
-        budget=charge_message(decision.charge),
-    )
-    if explain:
-        response.candidates.extend(
-            router_pb2.Candidate(
-                arm=name,
-                predicted=_predicted(row),
-                utility=float(row["utility"]),
-                propensity=float(row["propensity"]),
-                removed_by=Removal(int(row["removed_by"])).label,
-            )
-            for name, row in zip(names, candidates, strict=True)
+    response.arm = names[chosen]
+    response.propensity = decision.propensity
+    _predict_in(response.predicted, candidates[chosen])
+    response.ranked.extend(ranked)
+    response.policy_version = decision.policy_version
+    response.snapshot_version = decision.snapshot_version
+    if decision.charge is not None:
+        response.budget.CopyFrom(charge_message(decision.charge))
+    if not explain:
+        return
+    for name, row in zip(names, candidates, strict=True):
+        candidate = response.candidates.add(
+            arm=name,
+            utility=float(row["utility"]),
+            propensity=float(row["propensity"]),
+            removed_by=Removal(int(row["removed_by"])).label,
         )
-    return response
+        _predict_in(candidate.predicted, row)
 
 
-def _predicted(row: np.void) -> router_pb2.Predicted:
+def _predict_in(predicted: router_pb2.Predicted, row: np.void) -> None:
     """As it was stored: what the policy did not learn then has no estimate."""
-    rows = zip(_ESTIMATES, row["mean"].tolist(), row["deviation"].tolist(), strict=True)
-    known: dict[str, Any] = {  # made in place from this, in half the time
-        field: {"mean": mean, "deviation": deviation}
-        for field, mean, deviation in rows
-        if not math.isnan(mean)
-    }
-    return router_pb2.Predicted(**known)
+    predicted.SetInParent()
+    estimates = zip(_ESTIMATES, row["mean"].tolist(), row["deviation"].tolist(), strict=True)
+    for field, mean, deviation in estimates:
+        if not math.isnan(mean):
+            estimate = getattr(predicted, field)
+            estimate.mean = mean
+            estimate.deviation = deviation
 
 
 def wanted(request: router_pb2.ActivateRequest) -> Wanted:

@@ -50,10 +50,8 @@ def budget_status_message(state: BudgetState | None) -> catalog_pb2.BudgetStatus
     )
 
 
-def charge_message(charge: Charge | None) -> router_pb2.Charge | None:
-    """What the budget had to do with a decision; None where there was none."""
-    if charge is None:
-        return None
+def charge_message(charge: Charge) -> router_pb2.Charge:
+    """What the budget had to do with a decision."""
     return router_pb2.Charge(
         price=charge.price,
         balance=charge.balance,

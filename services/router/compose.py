@@ -18,7 +18,6 @@ from bandit.routing.activation import Activation
 from bandit.routing.backlog import Backlog
 from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper
-from bandit.routing.feedback import Feedback
 from bandit.routing.router import Router
 from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
@@ -47,6 +46,8 @@ from services.router.outages import BacklogWitness, tell_loss
 from services.router.snapshots import ServedSnapshots
 from services.router.uuid7 import RANDOM_BYTES, Uuid7s, uuid7
 from services.settings import Settings
+from services.telemetry.router import RouterTelemetry
+from services.telemetry.sources import Sources
 
 _PARTITIONS_EVERY_S = 3600.0
 _PARTITIONS_RETRY_S = 5.0
@@ -63,6 +64,8 @@ class Parts:
 
     is_migrated   whether the database's schema is this version's; blocks
     """
+
+    telemetry: RouterTelemetry
 
     router: FreshRouter
     activation: FreshActivation
@@ -110,6 +113,8 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
     """The parts over the settings' database, which need not be there yet; closed at the end."""
     url = settings.database_dsn
     async with AsyncExitStack() as closing:
+        telemetry = RouterTelemetry(settings)
+        closing.push_async_callback(telemetry.close)
         engine = make_engine(url)
         closing.callback(engine.dispose)
         decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
@@ -118,7 +123,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         activations = PostgresActivationLog(url)
         closing.push_async_callback(activations.close)
         backlog = Backlog(
-            decisions,
+            telemetry.decision_log(decisions),
             BacklogWitness(),
             commit_wait_s=settings.commit_wait_ms / 1000,
             most_decisions=settings.offline_buffer,
@@ -133,22 +138,29 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             clock=now,
             poll_interval_s=settings.poll_interval_ms / 1000,
         )
+        counted = telemetry.backlog(backlog, snapshots.policy_of)
         keeper = CatalogKeeper(catalog, clock=now, new_id=new_id, random_bytes=secrets.token_bytes)
         keeping_days = _keep_days(partial(keep_partitions, engine))
         ledger, budgets = PostgresLedger(engine), Budgets()
         closing.push_async_callback(_hand_back, budgets, ledger)
         keeping_books = keep_books(budgets, ledger, snapshots, clock=now)
-        for task in (snapshots.keep_fresh(), _wake(snapshots, url), keeping_days, keeping_books):
+        telling = telemetry.keep(Sources(backlog, snapshots, budgets, engine, now))
+        fresh, waking = snapshots.keep_fresh(), _wake(snapshots, url)
+        for task in (fresh, waking, keeping_days, keeping_books, telling):
             closing.push_async_callback(_cancelled, asyncio.create_task(task))
         history = ServedHistory(
             catalog, PostgresHistory(engine), PostgresRebuilds(engine), snapshots, clock=now
         )
         closing.callback(history.close)
+        feedback = telemetry.feedback(
+            snapshots, backlog, telemetry.outcome_log(outcomes), clock=now
+        )
         yield Parts(
+            telemetry=telemetry,
             router=FreshRouter(
                 Router(
                     snapshots,
-                    backlog,
+                    counted,
                     encoder,
                     ledger,
                     budgets=budgets,
@@ -160,7 +172,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             activation=FreshActivation(
                 Activation(snapshots, backlog, activations, clock=now), snapshots
             ),
-            feedback=FreshFeedback(Feedback(snapshots, backlog, outcomes, clock=now), snapshots),
+            feedback=FreshFeedback(feedback, snapshots),
             catalog=FreshCatalog(keeper, catalog, snapshots, clock=now),
             learning=FreshLearning(
                 catalog,

@@ -73,7 +73,7 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     async with composed(settings) as parts:
         server = grpc.aio.server(options=_options(settings))
-        calls = Calls(server, most_under_way=settings.max_calls)
+        calls = Calls(parts.telemetry.server(server), most_under_way=settings.max_calls)
         readiness = _add_services(server, calls, parts, settings, stopping)
         port = _bound(server, settings)
         await _set_all(readiness, _NOT_SERVING)
@@ -82,6 +82,7 @@ async def serve(
         preparing = asyncio.create_task(_prepare(parts, readiness, lambda: tell_ready(port)))
         await stopping.wait()
         _log.info("draining")
+        parts.telemetry.ready(False)
         preparing.cancel()
         await asyncio.wait([preparing])
         await _set_all(readiness, _NOT_SERVING)
@@ -179,6 +180,7 @@ async def _prepare(
     gc.freeze()
     await _set_all(readiness, _SERVING)
     _log.info("ready")
+    parts.telemetry.ready(True)
     tell_ready()
 
 

@@ -10,11 +10,13 @@ from typing import Any, Protocol
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
+from structlog.contextvars import get_contextvars
 
 from services.logs import logger
 
 _PACKAGE = "/bandit.router.v1."
 _DETAILS = "grpc-status-details-bin"
+_REQUEST_ID, _REQUEST_ID_METADATA = "request_id", "x-request-id"
 _NAMES: Mapping[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -78,12 +80,14 @@ class Ended:
     code     the name of its status; CANCELLED where its caller left or its deadline passed
     seconds  from its arrival on
     reason   of an error; empty where there is none
+    request_id   under which the call is told of; empty where it is not known
     """
 
     method: str
     code: str
     seconds: float
     reason: str
+    request_id: str
     is_stream: bool
 
 
@@ -143,18 +147,24 @@ class Counted:
         *,
         is_stream: bool,
     ) -> None:
-        code = "OK" if error is None else code_of(error, context)
-        seconds = time.perf_counter() - began
-        ended = Ended(method, code, seconds, "" if error is None else reason_of(context), is_stream)
+        ended = Ended(
+            method=method,
+            code="OK" if error is None else code_of(error, context),
+            seconds=time.perf_counter() - began,
+            reason="" if error is None else reason_of(context),
+            request_id=request_id_of(context),
+            is_stream=is_stream,
+        )
         for witness in self._witnesses:
             witness(ended)
 
 
 def tell_debug(ended: Ended) -> None:
-    """A line per call; whatever is bound to the call, such as `request_id`, is told with it."""
+    """A line per call."""
     _log.debug(
         "call ended",
         method=ended.method,
+        request_id=ended.request_id,
         code=ended.code,
         duration_ms=round(1000 * ended.seconds, 3),
     )
@@ -173,6 +183,17 @@ def code_of(error: BaseException, context: Context) -> str:
     if isinstance(code, grpc.StatusCode):
         return code.name
     return _NAMES.get(code, "UNKNOWN")
+
+
+def request_id_of(context: Context) -> str:
+    """The id that is bound to the call, or that an error took along; empty where there is none."""
+    bound = get_contextvars().get(_REQUEST_ID)
+    if isinstance(bound, str):
+        return bound
+    for key, value in context.trailing_metadata() or ():
+        if key == _REQUEST_ID_METADATA and isinstance(value, str):
+            return value
+    return ""
 
 
 def reason_of(context: Context) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -26,7 +25,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from bandit.domain.decision import Decision
 from bandit.wire import router_pb2
 from services.logs import Outage, logger
-from services.telemetry.calls import Context, code_of
+from services.telemetry.calls import Context, code_of, request_id_of
 
 _SERVICE = "bandit-router"
 _MOST_COMMITS = 8192  # remembered until the calls end whose decisions they stored
@@ -93,10 +92,10 @@ class Tracing:
                 try:
                     response = await call(request, context)
                 except BaseException as error:
-                    _end(span, code_of(error, context))
+                    _end(span, code_of(error, context), context)
                     raise
                 else:
-                    _end(span, "OK")
+                    _end(span, "OK", context)
                     self._add_commits(span, response)
                     return response
                 finally:
@@ -123,7 +122,7 @@ class Tracing:
                 code = code_of(error, context)
                 raise
             finally:
-                _end(span, code)
+                _end(span, code, context)
                 span.end()
 
         return traced
@@ -232,11 +231,11 @@ def _carrier(context: Context) -> dict[str, str]:
     }
 
 
-def _end(span: Span, code: str) -> None:
+def _end(span: Span, code: str, context: Context) -> None:
     span.set_attribute("rpc.grpc.status_code", _NUMBERS[code])
     if code != "OK":
         span.set_status(Status(StatusCode.ERROR, code))
-    _tell(span, "bandit.request_id", structlog.contextvars.get_contextvars().get("request_id"))
+    _tell(span, "bandit.request_id", request_id_of(context))
 
 
 def _tell(span: Span, key: str, value: object) -> None:

@@ -6,6 +6,7 @@ is a layer around each method.  Importing this imports the extra `otel`.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -29,7 +30,7 @@ from services.telemetry.calls import Context, code_of, request_id_of
 
 _SERVICE = "bandit-router"
 _MOST_COMMITS = 8192  # remembered until the calls end whose decisions they stored
-_FAREWELL_S = 2.0
+_FAREWELL_S = 1.0
 _POSTGRES = {"db.system.name": "postgresql"}
 _NUMBERS: Mapping[str, int] = {code.name: code.value[0] for code in grpc.StatusCode}
 
@@ -37,9 +38,14 @@ _log = logger(__name__)
 
 
 class ToldExporter(SpanExporter):
-    """An exporter whose failures are told when they begin and when they are over."""
+    """
+    An exporter whose failures are told when they begin and when they are over.
+
+    The library would tell of each attempt.
+    """
 
     def __init__(self, exporter: SpanExporter) -> None:
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
         self._exporter = exporter
         self._outage = Outage(_log, "sending traces")
 

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -72,23 +71,29 @@ class LayeredServer:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """
     How a call ended.
 
     code     the name of its status; CANCELLED where its caller left or its deadline passed
     seconds  from its arrival on
-    reason   of an error; empty where there is none
-    request_id   under which the call is told of; empty where it is not known
     """
 
     method: str
     code: str
     seconds: float
-    reason: str
-    request_id: str
     is_stream: bool
+    context: Context
+
+    @property
+    def reason(self) -> str:
+        """Of an error; empty where there is none."""
+        return "" if self.code == "OK" else reason_of(self.context)
+
+    @property
+    def request_id(self) -> str:
+        """Under which the call is told of; empty where it is not known."""
+        return request_id_of(self.context)
 
 
 class Counted:
@@ -147,14 +152,8 @@ class Counted:
         *,
         is_stream: bool,
     ) -> None:
-        ended = Ended(
-            method=method,
-            code="OK" if error is None else code_of(error, context),
-            seconds=time.perf_counter() - began,
-            reason="" if error is None else reason_of(context),
-            request_id=request_id_of(context),
-            is_stream=is_stream,
-        )
+        code = "OK" if error is None else code_of(error, context)
+        ended = Ended(method, code, time.perf_counter() - began, is_stream, context)
         for witness in self._witnesses:
             witness(ended)
 

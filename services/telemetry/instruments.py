@@ -2,6 +2,9 @@
 
 import os
 import platform
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +35,17 @@ class Labelled(dict[tuple[str, ...], _Child], Generic[_Child]):
     def __missing__(self, labels: tuple[str, ...]) -> _Child:
         child = self[labels] = self._instrument.labels(*labels)
         return child
+
+
+class GroupedHistogram(Histogram):
+    """A histogram that takes many values at once: each write costs a microsecond or three."""
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """`observe` for each of them."""
+        ends = self._upper_bounds
+        for bucket, count in Tally(bisect_left(ends, amount) for amount in amounts).items():
+            self._buckets[bucket].inc(count)
+        self._sum.inc(sum(amounts))
 
 
 class Instruments:
@@ -67,9 +81,9 @@ class Instruments:
             multiprocess_mode=metric.merged.value,
         )
 
-    def histogram(self, metric: Metric) -> Histogram:
+    def histogram(self, metric: Metric) -> GroupedHistogram:
         """A histogram by its definition."""
-        return Histogram(
+        return GroupedHistogram(
             metric.full_name,
             metric.help,
             metric.labels,

@@ -1,6 +1,7 @@
 """Where Prometheus fetches the metrics: over HTTP, from one address for all processes."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,8 @@ class ServiceMetrics:
         from prometheus_client.multiprocess import mark_process_dead
 
         self._processes.running[place_] = False
-        mark_process_dead(place_, path=str(self._folder.path))  # type: ignore[no-untyped-call]
+        with suppress(OSError):  # or they are gone already
+            mark_process_dead(place_, path=str(self._folder.path))  # type: ignore[no-untyped-call]
 
     def started_again(self, place_: str) -> None:
         """Another process is in that place."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from bandit.domain.decision import Decision, DecisionId, Recorded
 from bandit.domain.errors import BanditError
 from bandit.domain.outcome import Disposition, OutcomeRow, Receipt, Report
-from bandit.domain.policy import PolicyId
+from bandit.domain.policy import Policy, PolicyId
 from bandit.routing.feedback import Feedback, Policies
 from bandit.routing.ports import (
     NOTHING_HELD,
@@ -119,7 +119,7 @@ class CountedFeedback(Feedback):
     """
     `Feedback` that tells of the receipts which callers get.
 
-    told  takes the policies' names and the receipts of reports that were no trial runs
+    told  takes the policy and the receipts of each report that was no trial run
     """
 
     def __init__(
@@ -129,9 +129,10 @@ class CountedFeedback(Feedback):
         outcomes: OutcomeLog,
         *,
         clock: Callable[[], datetime],
-        told: Callable[[str, Sequence[Receipt]], None],
+        told: Callable[[Policy, Sequence[Receipt]], None],
     ) -> None:
         super().__init__(policies, decisions, outcomes, clock=clock)
+        self._named = policies.policy
         self._told = told
 
     async def report(self, reports: Sequence[Report]) -> list[list[Receipt] | BanditError]:
@@ -139,5 +140,5 @@ class CountedFeedback(Feedback):
         answers = await super().report(reports)
         for report, answer in zip(reports, answers, strict=True):
             if not report.dry_run and not isinstance(answer, BanditError):
-                self._told(report.policy, answer)
+                self._told(self._named(report.policy), answer)
         return answers

@@ -107,10 +107,11 @@ class RouterMetrics:
                 self._low_by_id[policy_id] = part
             part.inc(low[policy_id])
 
-    def reported(self, policy: str, receipts: Sequence[Receipt]) -> None:
+    def reported(self, policy: Policy, receipts: Sequence[Receipt]) -> None:
         """A caller was told what became of its values."""
+        label = label_of(policy)
         for receipt in receipts:
-            labels = policy, receipt.objective.label, receipt.disposition.value
+            labels = label, receipt.objective.label, receipt.disposition.value
             self._outcomes[labels].inc()
 
     def decisions(self, decisions: Sequence[Decision], began_ns: int, ended_ns: int) -> None:

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(autouse=True)
 def long_form(request: pytest.FixtureRequest) -> None:
-    if not request.config.getoption("--long-faults", default=True):
+    if not request.config.getoption("--long-faults", default=False):
         pytest.skip("a Prometheus is fetched and tried by `make faults`")
 
 

@@ -37,7 +37,7 @@ _LINES = text(
 )
 _RECEIVED = text(
     """
-    select line.policy_id, max(outcome.received_at)
+    select line.policy_id, max(outcome.received_at) as at
     from unnest(cast(:policies as uuid[]), cast(:days as date[]), cast(:ids as uuid[]),
                 cast(:heads as smallint[])) as line (policy_id, day, decision_id, head)
     join outcome using (policy_id, day, decision_id, head)
@@ -90,5 +90,4 @@ def _received(
         "ids": [row.decision_id for row in rows],
         "heads": [row.head for row in rows],
     }
-    rows_received = connection.execute(_RECEIVED, values).tuples()
-    return dict(iter(rows_received))
+    return {row.policy_id: row.at for row in connection.execute(_RECEIVED, values)}

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 import grpc
@@ -77,6 +77,21 @@ class Calls:
             await asyncio.sleep(for_s / _SLICES)
             quiet = quiet + 1 if self._idle.is_set() and self._started == seen else 0
 
+    @contextmanager
+    def _under_way_in(self, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+        """Count a call while it lasts; `Overloaded` where there are enough."""
+        if self._is_too_much(context):
+            raise Overloaded(self._under_way)
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._pace.end(self._under_way)
+            if self._under_way == 0:
+                self._idle.set()
+
     def _is_too_much(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
         """Whether another call would come too late, for its caller or for anybody."""
         if self._under_way >= self._most_under_way:
@@ -98,21 +113,13 @@ class Calls:
         async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._started += 1
             request = self._request(method, context)
-            if self._is_too_much(context):
-                await _told(Overloaded(self._under_way), request, context)
-            self._under_way += 1
-            self._idle.clear()
             try:
-                await request.admit()
-                REQUEST.set(request)
-                return await handler.unary_unary(message, context)
+                with self._under_way_in(context):
+                    await request.admit()
+                    REQUEST.set(request)
+                    return await handler.unary_unary(message, context)
             except Exception as error:
                 await _told(error, request, context)
-            finally:
-                self._under_way -= 1
-                self._pace.end(self._under_way)
-                if self._under_way == 0:
-                    self._idle.set()
 
         if getattr(handler.unary_unary, "is_raw", False):
             return grpc.unary_unary_rpc_method_handler(call)

@@ -18,6 +18,7 @@ from typing import Any
 from bandit.store.postgres.embedded import EmbeddedPostgres, PostgresStartFailed
 from services.child import SUPERVISED
 from services.interrupts import Interrupts
+from services.listening import UNIX, address_of
 from services.logs import Outage, logger
 from services.settings import Settings
 from services.telemetry.endpoint import CannotTellMetrics, ServiceMetrics
@@ -136,7 +137,7 @@ class Stack:
     """
     A running service.
 
-    target         "host:port" of the router
+    target         "host:port" of the router, or "unix:path"
     database_url   of the Postgres in use
     metrics_url    where Prometheus finds the metrics; None: they are not told
     """
@@ -236,6 +237,8 @@ class Stack:
         if self._metrics is not None:
             self._tell_metrics(self._metrics)
         if self._settings.workers > 1:
+            if self._settings.host.startswith(UNIX):
+                raise StackStartFailed("workers cannot share a Unix socket: workers must be 1")
             self._find_free(self._settings.host, self._settings.port)
         first = self._children[_ROUTER]
         others = [child for child in self._children.values() if child is not first]
@@ -249,7 +252,7 @@ class Stack:
                 child.order(self._orders)
         for child in others:
             facts_of(child)
-        self.target = f"{self._settings.host}:{port}"
+        self.target = address_of(self._settings.host, port)
         with self._interrupts.held():
             self._watching = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             self._watching.start()

@@ -45,6 +45,7 @@ def up(
     bandit-router up --data-dir ./data --port 50051
     bandit-router up --database-url postgresql://user@host/database
     """
+    from services.listening import listening
     from services.logs import configure
     from services.settings import Settings
     from services.supervisor import Stack
@@ -52,6 +53,7 @@ def up(
     settings = Settings.load(
         database_url=database_url, data_dir=data_dir, host=host, port=port, workers=workers
     )
+    listening(settings)
     configure(settings, process="supervisor")
     with suppress(KeyboardInterrupt), Stack.start(settings) as stack:  # which is how it ends
         _greet(settings, stack)
@@ -86,9 +88,11 @@ def serve(
     bandit-router serve --database-url postgresql://user@host/database --workers 2
     BANDIT_DATABASE_URL=postgresql://user@host/database bandit-router serve --port 50051
     """
+    from services.listening import listening
     from services.settings import Settings
 
     settings = Settings.load(database_url=database_url, host=host, port=port, workers=workers)
+    listening(settings)
     if settings.workers > 1:
         _serve_together(settings)
         return

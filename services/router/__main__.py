@@ -5,6 +5,7 @@ import sys
 
 from services.child import Parent, parent
 from services.lean import do_without_blas
+from services.listening import listening
 from services.settings import BadSettings, Settings
 
 
@@ -13,7 +14,10 @@ def main() -> int:
     supervisor = parent()
     try:
         if supervisor is None:
-            Settings.load().database_dsn  # noqa: B018 - refuses before the kernels compile
+            # Refuses before the kernels compile.
+            settings = Settings.load()
+            settings.database_dsn  # noqa: B018
+            listening(settings)
         return _serve(supervisor)
     except BadSettings as error:
         print(error, file=sys.stderr)

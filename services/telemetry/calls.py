@@ -9,13 +9,12 @@ from typing import Any, NamedTuple, Protocol
 import grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
-from structlog.contextvars import get_contextvars
 
 from services.logs import logger
+from services.router.request import REQUEST, REQUEST_ID
 
 _PACKAGE = "/bandit.router.v1."
 _DETAILS = "grpc-status-details-bin"
-_REQUEST_ID, _REQUEST_ID_METADATA = "request_id", "x-request-id"
 _NAMES: Mapping[int, str] = {code.value[0]: code.name for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -185,12 +184,12 @@ def code_of(error: BaseException, context: Context) -> str:
 
 
 def request_id_of(context: Context) -> str:
-    """The id that is bound to the call, or that an error took along; empty where there is none."""
-    bound = get_contextvars().get(_REQUEST_ID)
-    if isinstance(bound, str):
-        return bound
-    for key, value in context.trailing_metadata() or ():
-        if key == _REQUEST_ID_METADATA and isinstance(value, str):
+    """The id of the call that is being answered; empty where it was not looked at."""
+    request = REQUEST.get(None)
+    if request is not None:
+        return request.id
+    for key, value in context.trailing_metadata() or ():  # refused before it came in
+        if key == REQUEST_ID and isinstance(value, str):
             return value
     return ""
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -239,9 +238,6 @@ def test_every_call_has_a_line_where_the_level_is_debug(world: World) -> None:
     assert "request_id" in line
 
 
-@pytest.mark.skipif(
-    find_spec("services.router.request") is None, reason="calls have no id of their own"
-)
 def test_span_line_and_error_of_a_call_have_one_id(world: World) -> None:
     trace, own = a_trace(8), "my-request-8"
     metadata = [*traced(trace), ("x-request-id", own)]

@@ -103,6 +103,18 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "debug, info, warning or error"
     )
+    metrics_port: int | None = _setting(
+        None,
+        "from 0 to 65535, for Prometheus; 0: any free port; absent: no metrics are told",
+        ge=0,
+        le=65535,
+    )
+    metrics_host: str = _setting("127.0.0.1", "an address to tell metrics at", min_length=1)
+    otlp_endpoint: str | None = _setting(
+        None,
+        "the http:// or https:// URL of a collector of traces, OTLP over gRPC; absent: no traces",
+        pattern=r"^https?://.",
+    )
     retention_days: int | None = _setting(
         None,
         "from 7 to 36500 days that decisions and outcomes are kept; absent: for ever",

@@ -63,6 +63,8 @@ def up(
 def _greet(settings: "Settings", stack: "Stack") -> None:
     target = stack.target
     show(f"[bold green]ready[/] at {escaped(target)}; Ctrl-C ends it")
+    if stack.metrics_url is not None:
+        show(f"  metrics {escaped(stack.metrics_url)}")
     if settings.database_url is None:  # whoever gave a URL knows it, and it may hold a password
         show(f"  database {escaped(stack.database_url)}")
     if settings.database_url is None and settings.data_dir is None:
@@ -105,6 +107,8 @@ def _serve_together(settings: "Settings") -> None:
     configure(settings, process="supervisor")
     with suppress(KeyboardInterrupt), Stack.start(settings, routers_only=True) as stack:
         show(f"[bold green]ready[/] at {escaped(stack.target)}; Ctrl-C ends it")
+        if stack.metrics_url is not None:
+            show(f"  metrics {escaped(stack.metrics_url)}")
         sys.stdout.flush()
         stack.wait()
 

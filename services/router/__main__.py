@@ -32,6 +32,7 @@ def _serve(supervisor: Parent | None) -> int:
 
     from services.logs import configure
     from services.router.server import CannotListen, serve
+    from services.telemetry.endpoint import CannotTellMetrics
 
     def tell_ready(port: int) -> None:
         if supervisor is not None:
@@ -42,7 +43,7 @@ def _serve(supervisor: Parent | None) -> int:
     try:
         # `asyncio.run` would wait for threads, and they may wait for a database that is silent.
         uvloop.new_event_loop().run_until_complete(serve(settings, tell_ready=tell_ready))
-    except CannotListen as error:
+    except (CannotListen, CannotTellMetrics) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -20,7 +20,6 @@ from bandit.routing.activation import Activation
 from bandit.routing.backlog import Backlog
 from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper
-from bandit.routing.feedback import Feedback
 from bandit.routing.router import Router
 from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
@@ -52,6 +51,8 @@ from services.router.snapshots import ServedSnapshots, TenantSnapshots
 from services.router.tenants import TenantParts, Tenants
 from services.router.uuid7 import RANDOM_BYTES, Uuid7s, uuid7
 from services.settings import Settings
+from services.telemetry.router import RouterTelemetry
+from services.telemetry.sources import Sources
 
 _PARTITIONS_EVERY_S = 3600.0
 _PARTITIONS_RETRY_S = 5.0
@@ -69,6 +70,7 @@ class Parts:
     is_migrated   whether the database's schema is this version's; blocks
     """
 
+    telemetry: RouterTelemetry
     tenants: Tenants
     credentials: ServedCredentials
     snapshots: ServedSnapshots
@@ -111,6 +113,8 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
     """The parts over the settings' database, which need not be there yet; closed at the end."""
     url = settings.database_dsn
     async with AsyncExitStack() as closing:
+        telemetry = RouterTelemetry(settings)
+        closing.push_async_callback(telemetry.close)
         engine = make_engine(url)
         closing.callback(engine.dispose)
         decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
@@ -119,7 +123,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         activations = PostgresActivationLog(url)
         closing.push_async_callback(activations.close)
         backlog = Backlog(
-            decisions,
+            telemetry.decision_log(decisions),
             BacklogWitness(),
             commit_wait_s=settings.commit_wait_ms / 1000,
             most_decisions=settings.offline_buffer,
@@ -134,6 +138,8 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             clock=now,
             poll_interval_s=settings.poll_interval_ms / 1000,
         )
+        outcomes_told_of = telemetry.outcome_log(outcomes)
+        counted = telemetry.backlog(backlog, snapshots.policy_of)
         keeper = CatalogKeeper(catalog, clock=now, new_id=new_id, random_bytes=secrets.token_bytes)
         keeping_days = _keep_days(partial(keep_partitions, engine))
         ledger, budgets = PostgresLedger(engine), Budgets()
@@ -146,6 +152,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             _wake((snapshots.wake, credentials.wake), url),
             keeping_days,
             keeping_books,
+            telemetry.keep(Sources(backlog, snapshots, budgets, engine, now)),
         ):
             closing.push_async_callback(_cancelled, asyncio.create_task(task))
         rebuilding = ThreadPoolExecutor(1, thread_name_prefix="rebuild")
@@ -156,7 +163,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             own = TenantSnapshots(snapshots, tenant)
             router = Router(
                 own,
-                backlog,
+                counted,
                 encoder,
                 ledger,
                 budgets=budgets,
@@ -167,7 +174,9 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             return TenantParts(
                 router=FreshRouter(router, own),
                 activation=FreshActivation(Activation(own, backlog, activations, clock=now), own),
-                feedback=FreshFeedback(Feedback(own, backlog, outcomes, clock=now), own),
+                feedback=FreshFeedback(
+                    telemetry.feedback(own, backlog, outcomes_told_of, clock=now), own
+                ),
                 catalog=FreshCatalog(keeper.of(tenant), catalog, own, clock=now),
                 learning=FreshLearning(catalog, posteriors, own, spending, clock=now),
                 history=ServedHistory(
@@ -182,6 +191,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             )
 
         yield Parts(
+            telemetry=telemetry,
             tenants=Tenants(parts_of),
             credentials=credentials,
             snapshots=snapshots,

@@ -15,6 +15,7 @@ from bandit.routing.ports import Catalog
 from bandit.routing.rebuild_rules import Asked
 from bandit.routing.rebuilding import Rebuilt, rebuild
 from services.logs import logger
+from services.router.request import call_facts
 from services.router.freshness import KeptFresh
 
 _log = logger(__name__)
@@ -78,6 +79,7 @@ class ServedHistory:
                 learned_version=result.learned_version,
                 changed=result.changed,
                 rows_left_out=result.rows_left_out,
+                **call_facts(),
             )
             await self._snapshots.refresh()
         return result

@@ -98,6 +98,12 @@ def caller() -> Caller:
     return known
 
 
+def call_facts() -> dict[str, str]:
+    """What a line of the log says of the call that is being answered, if there is one."""
+    request = REQUEST.get(None)
+    return {} if request is None else {"method": request.method, "request_id": request.id}
+
+
 async def admitted() -> Caller:
     """The same, after another look: a stream may outlive the key that it was begun with."""
     return await REQUEST.get().admit()

@@ -85,7 +85,7 @@ async def serve(
             clock=now,
         )
         calls = Calls(
-            server,
+            parts.telemetry.server(server),
             gate,
             most_under_way=settings.max_calls,
             most_wait_s=settings.max_wait_ms / 1000,
@@ -102,6 +102,7 @@ async def serve(
         preparing = asyncio.create_task(_prepare(parts, how, readiness, lambda: tell_ready(port)))
         await stopping.wait()
         _log.info("draining")
+        parts.telemetry.ready(False)
         preparing.cancel()
         await asyncio.wait([preparing])
         await _set_all(readiness, _NOT_SERVING)
@@ -212,6 +213,7 @@ async def _prepare(
     gc.freeze()
     await _set_all(readiness, _SERVING)
     _log.info("ready")
+    parts.telemetry.ready(True)
     tell_ready()
 
 

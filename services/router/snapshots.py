@@ -39,6 +39,20 @@ class _Held:
     aged_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    How well a policy is served.
+
+    age_s            since what is served was last found to be what the database holds
+    versions_behind  learned versions that are known of and not served
+    """
+
+    policy: Policy
+    age_s: float
+    versions_behind: int
+
+
 class ServedSnapshots:
     """
     Reads happen in a thread, swaps on the event loop; what was handed out never changes.  When a
@@ -59,6 +73,8 @@ class ServedSnapshots:
         self._poll_interval_s = poll_interval_s
         self._held: Mapping[PolicyId, _Held] = {}
         self._by_name: Mapping[tuple[Tenant, str], _Held] = MappingProxyType({})
+        self._counted: Mapping[PolicyId, Versions] = {}
+        self._confirmed: dict[PolicyId, float] = {}  # when its newest was seen to be what is held
         self._is_loaded = False
         self._running = asyncio.Lock()
         self._queued: asyncio.Task[bool] | None = None
@@ -93,6 +109,26 @@ class ServedSnapshots:
     def policies(self) -> list[Policy]:
         """All that are in service."""
         return [held.policy for held in self._held.values() if not held.policy.is_archived]
+
+    def policy_of(self, policy_id: PolicyId) -> Policy | None:
+        """The policy of that id, archived or not; None: it is not held here."""
+        held = self._held.get(policy_id)
+        return None if held is None else held.policy
+
+    def standing(self) -> list[Standing]:
+        """How well each policy in service is served."""
+        now = time.monotonic()
+        return [
+            Standing(
+                held.policy,
+                now - self._confirmed.get(policy_id, now),
+                max(0, self._counted[policy_id].learned - held.versions.learned)
+                if policy_id in self._counted
+                else 0,
+            )
+            for policy_id, held in self._held.items()
+            if not held.policy.is_archived
+        ]
 
     # Keeping up
 
@@ -161,8 +197,8 @@ class ServedSnapshots:
 
     def _read(self, held: Mapping[PolicyId, _Held]) -> Mapping[PolicyId, _Held]:
         """The successor of what is held; blocks."""
-        now = self._clock()
-        counted = self._catalog.versions()
+        now, began = self._clock(), time.monotonic()
+        counted = self._counted = self._catalog.versions()
         policies = self._changed_policies(held, counted)
         successors = dict(held)
         for policy_id in set(held) - set(counted):
@@ -177,6 +213,7 @@ class ServedSnapshots:
                 and policy is before.policy
                 and _is_current(before, versions, now)
             ):
+                self._confirmed[policy_id] = began
                 continue
             outage = self._policy_outages.setdefault(
                 policy_id, Outage(_log, f"reading policy {policy.name!r}")
@@ -190,6 +227,7 @@ class ServedSnapshots:
                 outage.began(error, with_stack=True)
             else:
                 outage.ended()
+                self._confirmed[policy_id] = began
         self._proofread(successors, now)
         return held if successors == held else successors
 

@@ -286,10 +286,11 @@ def test_a_collector_that_is_away_is_told_of_once_and_harms_no_call(
                 lambda: (call(), events())[1], lambda told: "sending traces works again" in told
             )
             assert made.spans
-            told = [event for event in events() if event.startswith("sending")]
+            told = events()
 
     assert max(took) < 1.0
-    assert told == ["sending traces fails", "sending traces works again"]
+    about_traces = [event for event in told if "traces" in event]  # as the library's own are, too
+    assert about_traces == ["sending traces fails", "sending traces works again"]
 
 
 def test_traces_without_the_extra_are_refused_by_the_name_of_the_setting(

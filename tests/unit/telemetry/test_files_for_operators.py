@@ -88,8 +88,8 @@ def test_an_alert_has_a_paragraph_that_says_what_to_look_at_and_do(alert: dict[s
         rf"^### ({alert['alert']})\n\n(.*?)(?=^###|\Z)", text, re.M | re.S
     )[0]
     assert heading.lower() == anchor
-    assert "Look: " in paragraph
-    assert "Do: " in paragraph
+    assert "Look:" in paragraph
+    assert "Do:" in paragraph
     assert alert["labels"]["severity"] in ("critical", "warning", "info")
     assert alert["annotations"]["summary"]
 

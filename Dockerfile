@@ -24,8 +24,8 @@ RUN /opt/build/bin/uv build --quiet --no-cache --wheel --no-build-isolation --py
 
 FROM ${PYTHON_IMAGE}
 # A number, so that a cluster can see that it is not root's.
-RUN groupadd --system --gid 10001 bandit-router \
-    && useradd --system --uid 10001 --gid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin bandit-router \
+RUN groupadd --gid 10001 bandit-router \
+    && useradd --no-create-home --uid 10001 --gid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin bandit-router \
     && install --directory --owner 10001 --group 10001 --mode 0700 /var/cache/bandit-router
 COPY --from=build /opt/bandit-router /opt/bandit-router
 ENV PATH=/opt/bandit-router/bin:$PATH \

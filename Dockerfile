@@ -39,6 +39,6 @@ USER 10001:10001
 WORKDIR /var/cache/bandit-router
 EXPOSE 50051
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["bandit-router", "health"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["bandit-router", "health"]
 ENTRYPOINT ["bandit-router"]
 CMD ["serve"]

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from tests.faults.proxy import Proxy, proxied, target_of
 PROJECT = Path(__file__).resolve().parents[1]
 CACHE = "/var/cache/bandit-router"
 PORT = 50087
-START_S = 90.0
+START_S = 180.0
 
 
 @dataclass
@@ -182,7 +183,11 @@ def look_at(final: Stage) -> None:
 def rehearse(final: Stage) -> None:
     """Migrate, serve, learn and end, as the image's user on a read-only root."""
     assert final.entrypoint == ["bandit-router"]
-    with EmbeddedPostgres.start(durable=False) as server, Proxy(target_of(server.url)) as proxy:
+    with (
+        EmbeddedPostgres.start(durable=False) as server,
+        Proxy(target_of(server.url)) as proxy,
+        ExitStack() as ending,
+    ):
         url = proxied(server.url, proxy)  # by TCP, as from another machine
         final.mount(read_only=True)
         # The sources are not in the image.
@@ -195,8 +200,10 @@ def rehearse(final: Stage) -> None:
         told = run(final, url, ["migrate"])
         print(f"migrate {time.monotonic() - began:.1f} s: {told.strip()}")
         began = time.monotonic()
-        router = start(final, url, final.command)
-        learner = start(final, url, ["learn"])
+        router = ending.enter_context(start(final, url, final.command))
+        ending.callback(router.kill)
+        learner = ending.enter_context(start(final, url, ["learn"]))
+        ending.callback(learner.kill)
         health = ["health", "--target", f"127.0.0.1:{PORT}"]
         while True:
             assert time.monotonic() - began < START_S, "the router is not ready"
@@ -206,7 +213,7 @@ def rehearse(final: Stage) -> None:
                 told = run(final, url, health)
                 break
             except subprocess.CalledProcessError:
-                time.sleep(0.2)
+                time.sleep(2.0)
         print(f"serve: ready after {time.monotonic() - began:.1f} s: {told.strip()}")
         target = ["--target", f"127.0.0.1:{PORT}"]
         run(final, url, ["policy", "create", "chat", "--arm", "a=1,2", *target])

@@ -124,7 +124,7 @@ def test_the_next_release_takes_over_and_no_request_fails(
         old_learner = start("learner", PROJECT)
         old.until_ready()
         service = Deployment([f"127.0.0.1:{old_port}"], server.url)
-        load = Load([target], list(POLICIES), seed=11, told=told)
+        load = Load([target], list(POLICIES), seed=11, told=told, callers=4, pace_s=0.1)
         load.start()
         load.flow(FLOW, within_s=30)
 

@@ -9,6 +9,9 @@ copy of a slow `Select` would meet the same Postgres, and double the load when i
 """
 
 import json
+from pathlib import Path
+
+import grpc
 
 MOST_ATTEMPTS = 4
 LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024  # what the service takes
@@ -63,6 +66,26 @@ def channel_options() -> list[tuple[str, str | int]]:
     ]
 
 
-def metadata(source: str | None) -> tuple[tuple[str, str], ...]:
-    """What goes with every call: under which name its outcomes are counted."""
-    return () if source is None else (("bandit-source", source),)
+def metadata(*, key: str | None, source: str | None) -> tuple[tuple[str, str], ...]:
+    """What goes with every call: who makes it."""
+    given = (("authorization", None if key is None else f"Bearer {key}"), ("bandit-source", source))
+    return tuple((name, value) for name, value in given if value is not None)
+
+
+def tls(
+    *,
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    certificate_key: Path | None = None,
+) -> grpc.ChannelCredentials:
+    """
+    Credentials for TLS, from PEM files; OSError where one cannot be read.
+
+    ca                            who signed the service's certificate; None: who gRPC believes
+    certificate, certificate_key  to show to a service that asks for them
+    """
+
+    def content(file: Path | None) -> bytes | None:
+        return None if file is None else file.read_bytes()
+
+    return grpc.ssl_channel_credentials(content(ca), content(certificate_key), content(certificate))

@@ -21,9 +21,11 @@ from bandit.wire import (
     router_pb2,
     router_pb2_grpc,
 )
+from services.listening import Listening, address_of, listening
 from services.logs import Outage, logger
 from services.router.catalog_servicer import CatalogServicer
-from services.router.compose import Parts, composed
+from services.router.compose import Parts, composed, now
+from services.router.gate import Gate
 from services.router.servicers import FeedbackServicer, LearningServicer, RouterServicer
 from services.router.wrapping import Calls
 from services.settings import Settings
@@ -67,23 +69,42 @@ async def serve(
     Serve until SIGTERM or SIGINT, then drain.
 
     tell_ready   called with the port once every service is ready
-    Raises CannotListen.
+    Raises CannotListen, and BadSettings where it must not listen so.
     """
+    how = listening(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with composed(settings) as parts:
         server = grpc.aio.server(options=_options(settings))
-        calls = Calls(server, most_under_way=settings.max_calls)
+        gate = Gate(
+            parts.credentials,
+            is_open=how.is_local,
+            takes_certificates=how.takes_client_certificates,
+            max_streams=settings.max_streams,
+            workers=settings.workers,
+            clock=now,
+        )
+        calls = Calls(
+            parts.telemetry.server(server),
+            gate,
+            most_under_way=settings.max_calls,
+            most_wait_s=settings.max_wait_ms / 1000,
+        )
         readiness = _add_services(server, calls, parts, settings, stopping)
-        port = _bound(server, settings)
+        port = _bound(server, settings, how)
         await _set_all(readiness, _NOT_SERVING)
         await server.start()
-        _log.info("listening", address=f"{settings.host}:{port}")
-        preparing = asyncio.create_task(_prepare(parts, readiness, lambda: tell_ready(port)))
+        _log.info(
+            "listening",
+            address=address_of(settings.host, port),
+            tls=how.certificates is not None,
+        )
+        preparing = asyncio.create_task(_prepare(parts, how, readiness, lambda: tell_ready(port)))
         await stopping.wait()
         _log.info("draining")
+        parts.telemetry.ready(False)
         preparing.cancel()
         await asyncio.wait([preparing])
         await _set_all(readiness, _NOT_SERVING)
@@ -146,18 +167,15 @@ def _add_services(
 ) -> health.aio.HealthServicer:
     most = settings.max_batch
     wrapping = cast("grpc.aio.Server", calls)  # as far as the generated code uses one
+    tenants = parts.tenants
     router_pb2_grpc.add_RouterServicer_to_server(
-        RouterServicer(parts.router, parts.activation, max_batch=most, stopping=stopping), wrapping
+        RouterServicer(tenants, max_batch=most, stopping=stopping), wrapping
     )
     feedback_pb2_grpc.add_FeedbackServicer_to_server(
-        FeedbackServicer(parts.feedback, max_batch=most, stopping=stopping), wrapping
+        FeedbackServicer(tenants, max_batch=most, stopping=stopping), wrapping
     )
-    catalog_pb2_grpc.add_CatalogServicer_to_server(
-        CatalogServicer(parts.catalog, parts.learning), wrapping
-    )
-    learning_pb2_grpc.add_LearningServicer_to_server(
-        LearningServicer(parts.learning, parts.history), wrapping
-    )
+    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogServicer(tenants), wrapping)
+    learning_pb2_grpc.add_LearningServicer_to_server(LearningServicer(tenants), wrapping)
     readiness = health.aio.HealthServicer()  # "" serves from here on: the process answers
     health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
     names = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -165,20 +183,27 @@ def _add_services(
     return readiness
 
 
-def _bound(server: grpc.aio.Server, settings: Settings) -> int:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"{host}:{settings.port}"
+def _bound(server: grpc.aio.Server, settings: Settings, how: Listening) -> int:
+    """The port; of a Unix socket 0."""
+    address = address_of(settings.host, settings.port)
     try:
-        port = server.add_insecure_port(address)
+        port = (
+            server.add_insecure_port(address)
+            if how.certificates is None
+            else server.add_secure_port(address, how.certificates.credentials())
+        )
     except RuntimeError:
         raise CannotListen(address) from None
     if port == 0:
         raise CannotListen(address)
-    return port
+    return 0 if address == settings.host else port
 
 
 async def _prepare(
-    parts: Parts, readiness: health.aio.HealthServicer, tell_ready: Callable[[], None]
+    parts: Parts,
+    how: Listening,
+    readiness: health.aio.HealthServicer,
+    tell_ready: Callable[[], None],
 ) -> None:
     """Become ready as soon as all is there: the encoder, the schema, the first snapshots."""
     loading = asyncio.create_task(parts.encoder.load())
@@ -196,12 +221,22 @@ async def _prepare(
     while not parts.snapshots.is_loaded:
         if not await parts.snapshots.refresh():
             await asyncio.sleep(_READINESS_INTERVAL_S)
+    while not parts.credentials.is_loaded:
+        if not await parts.credentials.refresh():
+            await asyncio.sleep(_READINESS_INTERVAL_S)
+    if not parts.credentials.held:
+        _log.info(
+            "no key exists: everybody on this machine may call"
+            if how.is_local
+            else "no key exists: every call is refused; `bandit-router key create` makes one"
+        )
     await loading
     # What is here stays: a collector that looks at it again and again stops the world each time.
     gc.collect()
     gc.freeze()
     await _set_all(readiness, _SERVING)
     _log.info("ready")
+    parts.telemetry.ready(True)
     tell_ready()
 
 

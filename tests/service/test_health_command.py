@@ -1,20 +1,15 @@
 """`bandit-router health`, as a container's health check asks."""
 
-import subprocess
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from services.cli.main import run
 from services.supervisor import Stack
-from tests.service.calls import router_process
-from tests.service.test_life import SERVICES, free_port
-
-SERVING = health_pb2.HealthCheckResponse.SERVING
+from tests.service.calls import router_process, running_router
+from tests.service.test_life import free_port
+from tests.service.tls import HOST, Served
 
 
 def test_a_router_that_is_ready_is_exit_code_0(
@@ -53,56 +48,24 @@ def test_nobody_there_is_exit_code_1_in_one_line(capsys: pytest.CaptureFixture[s
     assert told.count("\n") == 1
 
 
-@pytest.fixture(scope="module")
-def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a key and a certificate that vouches for itself, of a name that is not ours."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "1", "-subj", "/CN=bandit-router"),
-            *("-addext", "subjectAltName=DNS:bandit-router"),
-            *("-keyout", str(folder / "tls.key"), "-out", str(folder / "tls.crt")),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return folder
+@pytest.mark.parametrize("asks", [False, True], ids=["anybody", "who shows a certificate"])
+def test_it_asks_over_tls(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asks: bool
+) -> None:
+    served = Served(tmp_path)
+    settings = served.settings
+    if asks:
+        settings["tls_client_ca"] = str(served.authority.file)
+    with running_router(stack.database_url, **settings) as port:
+        target = ["health", "--target", f"127.0.0.1:{port}"]
+        assert run(target) == 1  # no TLS
 
+        monkeypatch.setenv("BANDIT_CA", str(served.authority.file))
+        without = run(target)
+        monkeypatch.setenv("BANDIT_CERTIFICATE", str(served.certificate))
+        monkeypatch.setenv("BANDIT_CERTIFICATE_KEY", str(served.key))
 
-@pytest.fixture(params=[False, True], ids=["one side", "both sides"])
-def of_tls(request: pytest.FixtureRequest, pems: Path) -> Iterator[tuple[str, bool]]:
-    """Where health is told over TLS, and whether the caller has to show a certificate."""
-    both: bool = request.param
-    certificate, key = (pems / "tls.crt").read_bytes(), (pems / "tls.key").read_bytes()
-    server = grpc.server(ThreadPoolExecutor(2))
-    servicer = health.HealthServicer()
-    servicer.set(SERVICES[0], SERVING)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    credentials = grpc.ssl_server_credentials(
-        [(key, certificate)], certificate if both else None, require_client_auth=both
-    )
-    port = server.add_secure_port("127.0.0.1:0", credentials)
-    server.start()
-    yield f"127.0.0.1:{port}", both
-    server.stop(None)
-
-
-def test_it_asks_over_tls(of_tls: tuple[str, bool], pems: Path) -> None:
-    target, both = of_tls
-    crt = str(pems / "tls.crt")
-    known = ["--tls-ca", crt, "--tls-name", "bandit-router"]
-    own = ["--tls-certificate", crt, "--tls-key", str(pems / "tls.key")]
-
-    assert run(["health", "--target", target, *known, *(own if both else [])]) == 0
-    assert run(["health", "--target", target, *own, "--tls-ca", crt]) == 1  # of another name
-    assert run(["health", "--target", target]) == 1
-    if both:
-        assert run(["health", "--target", target, *known]) == 1
-
-
-def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    code = run(["health", "--tls-ca", "nowhere.crt"])
-
-    assert code == 1
-    assert "nowhere.crt" in capsys.readouterr().err
+        assert without == int(asks)
+        assert run(target) == 0
+        assert run([*target, "--tls-name", HOST]) == 0
+        assert run([*target, "--tls-name", "another"]) == 1

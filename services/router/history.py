@@ -15,8 +15,8 @@ from bandit.routing.ports import Catalog
 from bandit.routing.rebuild_rules import Asked
 from bandit.routing.rebuilding import Rebuilt, rebuild
 from services.logs import logger
-from services.router.request import call_facts
 from services.router.freshness import KeptFresh
+from services.router.request import call_facts
 
 _log = logger(__name__)
 _Answer = TypeVar("_Answer")

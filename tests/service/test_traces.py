@@ -286,10 +286,10 @@ def test_a_collector_that_is_away_is_told_of_once_and_harms_no_call(
                 lambda: (call(), events())[1], lambda told: "sending traces works again" in told
             )
             assert made.spans
-            told = events()
+            told = [event for event in events() if event.startswith("sending")]
 
     assert max(took) < 1.0
-    assert told == ["listening", "ready", "sending traces fails", "sending traces works again"]
+    assert told == ["sending traces fails", "sending traces works again"]
 
 
 def test_traces_without_the_extra_are_refused_by_the_name_of_the_setting(

@@ -15,6 +15,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from services.database_url import is_readable
+
 ENV_PREFIX = "BANDIT_"
 CONFIG_VARIABLE = "BANDIT_CONFIG"
 DEFAULT_FILE = Path("bandit-router.toml")
@@ -62,7 +64,8 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = _setting(
-        None, "a postgresql:// URL; absent: `up` starts a Postgres of its own"
+        None,
+        "a postgresql:// URL, percent-encoded; absent: `up` starts a Postgres of its own",
     )
     host: str = _setting(
         "127.0.0.1", "an address to listen on, or unix:PATH of a socket", min_length=1
@@ -90,6 +93,12 @@ class Settings(BaseSettings):
     )
     max_batch: int = _setting(1024, "from 1 to 65536", ge=1, le=65_536)
     max_calls: int = _setting(2000, "from 1 to 1000000", ge=1, le=1_000_000)
+    max_connection_age_s: int | None = _setting(
+        None,
+        "from 1 to 604800 seconds after which a connection takes no new calls; absent: never",
+        ge=1,
+        le=604_800,
+    )
     max_wait_ms: int = _setting(
         5000, "from 10 to 60000 that a call may be expected to wait", ge=10, le=60_000
     )
@@ -126,9 +135,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(
-            ("postgresql://", "postgres://")
-        ):
+        if url is not None and not is_readable(url.get_secret_value()):
             raise ValueError("not a postgresql:// URL")
         return url
 

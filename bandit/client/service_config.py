@@ -1,8 +1,9 @@
 """
 How gRPC itself treats the calls: which it repeats, how long a message may be.
 
-A call is repeated on UNAVAILABLE alone, and only where a repetition does no harm: reads, calls that
-carry a decision id or a sequence, and changes that say what is to be rather than what to add.  gRPC
+A call is repeated only where a repetition does no harm: reads, calls that carry a decision id or a
+sequence, and changes that say what is to be rather than what to add.  It is so on UNAVAILABLE, and
+on CANCELLED, which is what a router that stops answers to those that it has not looked at.  gRPC
 takes either a `retryPolicy` or a `hedgingPolicy` for a method, never both.  Retries it is: a second
 copy of a slow `Select` would meet the same Postgres, and double the load when it is least welcome.
 """
@@ -40,7 +41,7 @@ def service_config() -> str:
         "initialBackoff": "0.1s",
         "maxBackoff": "2s",
         "backoffMultiplier": 3,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     config = {
         "methodConfig": [{"name": names, "retryPolicy": retry}],

@@ -14,6 +14,7 @@ from services.cli import (
     calls,
     config,
     doctor,
+    health,
     history,
     keys,
     policies,
@@ -69,6 +70,7 @@ app.command(rich_help_panel=_LOOK)(state.state)
 app.command(rich_help_panel=_LOOK)(history.snapshots)
 app.command(rich_help_panel=_LOOK)(tail.tail)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
+app.command(rich_help_panel=_LOOK)(health.health)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
 app.command(
     rich_help_panel=_LOOK,

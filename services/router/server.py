@@ -45,6 +45,8 @@ _LEAST_FLUSH_S = 0.5
 _CALLS_OF_A_CONNECTION = 500
 _MOST_UNSEEN = 20_000
 _WINDOW_BYTES = 2**20  # of what is sent on one stream and not read yet
+_ASK_AFTER_MS, _ANSWER_WITHIN_MS = 60_000, 20_000  # whether the other end is still there
+_ASKED_EVERY_MS = 10_000  # the most often that a caller may ask us: no client asks more often
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -132,6 +134,27 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         ("grpc.server.max_pending_requests_hard_limit", _MOST_UNSEEN),
         # Two services on one port would share its calls without a word.
         ("grpc.so_reuseport", int(settings.workers > 1)),
+        *_keepalive(settings),
+    )
+
+
+def _keepalive(settings: Settings) -> Sequence[tuple[str, int]]:
+    """
+    How long a connection lives, and how its ends find out that the other one is gone.
+
+    At its age a connection takes no new calls, which its client sends on another one; those under
+    way, and streams, go on for as long as they like.  gRPC draws the age within 10% of what is set.
+    Left to itself it looks for a caller that is gone every two hours, and ends the connection of
+    one that asks us more often than every five minutes while a stream of its is silent.
+    """
+    age_s = settings.max_connection_age_s
+    return (
+        ("grpc.keepalive_time_ms", _ASK_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", _ANSWER_WITHIN_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ASKED_EVERY_MS),
+        *((("grpc.max_connection_age_ms", age_s * 1000),) if age_s is not None else ()),
     )
 
 

@@ -47,8 +47,8 @@ from services.router.freshness import (
 from services.router.history import ServedHistory
 from services.router.outages import BacklogWitness, tell_loss
 from services.router.served_credentials import ServedCredentials
-from services.router.snapshots import ServedSnapshots, TenantSnapshots
-from services.router.tenants import TenantParts, Tenants
+from services.router.snapshots import ServedSnapshots
+from services.router.tenants import TenantParts, Tenants, TenantSnapshots
 from services.router.uuid7 import RANDOM_BYTES, Uuid7s, uuid7
 from services.settings import Settings
 from services.telemetry.router import RouterTelemetry

@@ -324,34 +324,6 @@ class ServedSnapshots:
         self._faults = faults
 
 
-class TenantSnapshots:
-    """
-    What is served of one tenant's policies; there are no others here.
-
-    Implements `routing.router.Snapshots` and `routing.feedback.Policies`.
-    """
-
-    def __init__(self, served: ServedSnapshots, tenant: Tenant) -> None:
-        self._served = served
-        self._tenant = tenant
-
-    def get(self, policy: str) -> Snapshot:
-        """See `ServedSnapshots.get`."""
-        return self._served.get(policy, self._tenant)
-
-    def policy(self, name: str) -> Policy:
-        """See `ServedSnapshots.policy`."""
-        return self._served.policy(name, self._tenant)
-
-    def refresh(self) -> Awaitable[bool]:
-        """See `ServedSnapshots.refresh`."""
-        return self._served.refresh()
-
-    def look_again(self) -> Awaitable[bool]:
-        """See `ServedSnapshots.look_again`."""
-        return self._served.look_again()
-
-
 def _is_current(held: _Held, versions: Versions, now: datetime) -> bool:
     """Whether neither a change nor the time that passed asks for another snapshot."""
     if held.versions != versions:

@@ -145,7 +145,10 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         ledger, budgets = PostgresLedger(engine), Budgets()
         closing.push_async_callback(_hand_back, budgets, ledger)
         keeping_books = keep_books(budgets, ledger, snapshots, clock=now)
-        credentials = ServedCredentials(PostgresCredentials(engine))
+        own_engine = make_engine(url, pool_size=1)
+        closing.callback(own_engine.dispose)
+        credentials = ServedCredentials(PostgresCredentials(own_engine))
+        closing.callback(credentials.close)
         for task in (
             snapshots.keep_fresh(),
             credentials.keep_fresh(),

@@ -216,7 +216,7 @@ class ServedSnapshots:
                 self._confirmed[policy_id] = began
                 continue
             outage = self._policy_outages.setdefault(
-                policy_id, Outage(_log, f"reading policy {policy.name!r}")
+                policy_id, Outage(_log, f"reading policy {policy.full_name!r}")
             )
             try:
                 successors[policy_id] = self._read_policy(policy, before, now)
@@ -316,7 +316,7 @@ class ServedSnapshots:
                 policy = self._held[policy_id].policy
                 _log.error(
                     "learned state cannot be used, serving without it",
-                    policy=policy.name,
+                    policy=policy.full_name,
                     arm=policy.arm(cell[0]).name,
                     objective=cell[1].label,
                     fault=fault,

@@ -24,6 +24,7 @@ from bandit.wire import (
 from services.logs import Outage, logger
 from services.router.catalog_servicer import CatalogServicer
 from services.router.compose import Parts, composed
+from services.router.grpc_server import Server
 from services.router.servicers import FeedbackServicer, LearningServicer, RouterServicer
 from services.router.wrapping import Calls
 from services.settings import Settings
@@ -56,6 +57,10 @@ class CannotListen(Exception):
         super().__init__(f"cannot listen on {address}: it is in use, or not of this machine")
 
 
+class StoppedServing(Exception):
+    """gRPC's server came to its end by itself."""
+
+
 async def serve(
     settings: Settings,
     *,
@@ -65,14 +70,14 @@ async def serve(
     Serve until SIGTERM or SIGINT, then drain.
 
     tell_ready   called with the port once every service is ready
-    Raises CannotListen.
+    Raises CannotListen or StoppedServing.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with composed(settings) as parts:
-        server = grpc.aio.server(options=_options(settings))
+        server = Server(_options(settings))
         calls = Calls(server, most_under_way=settings.max_calls)
         readiness = _add_services(server, calls, parts, settings, stopping)
         port = _bound(server, settings)
@@ -80,7 +85,7 @@ async def serve(
         await server.start()
         _log.info("listening", address=f"{settings.host}:{port}")
         preparing = asyncio.create_task(_prepare(parts, readiness, lambda: tell_ready(port)))
-        await stopping.wait()
+        await _told_to_stop(stopping, server)
         _log.info("draining")
         preparing.cancel()
         await asyncio.wait([preparing])
@@ -180,6 +185,15 @@ async def _prepare(
     await _set_all(readiness, _SERVING)
     _log.info("ready")
     tell_ready()
+
+
+async def _told_to_stop(stopping: asyncio.Event, server: grpc.aio.Server) -> None:
+    """Wait for that; whoever listens no longer must not go on as if."""
+    ended = asyncio.create_task(server.wait_for_termination())
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.is_set():
+        raise StoppedServing(f"gRPC's server has ended: {ended.exception()!r}")
 
 
 async def _set_all(readiness: health.aio.HealthServicer, status: int) -> None:

@@ -2,15 +2,16 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from bandit.domain.errors import BanditError, Overloaded
+from bandit.domain.errors import BanditError, InvalidInput, Overloaded
 from services.logs import logger
 from services.router.status import internal_status, status_of
 
@@ -77,7 +78,7 @@ class Calls:
             self._under_way += 1
             self._idle.clear()
             try:
-                return await handler.unary_unary(request, context)
+                return await handler.unary_unary(_readable(request), context)
             except Exception as error:
                 await _told(error, method, context)
             finally:
@@ -89,7 +90,7 @@ class Calls:
             return grpc.unary_unary_rpc_method_handler(call)
         return grpc.unary_unary_rpc_method_handler(
             call,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_reader(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
@@ -97,7 +98,8 @@ class Calls:
         async def stream(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             # Not counted: it ends when its caller likes, and by itself when the service stops.
             try:
-                async with aclosing(handler.stream_stream(requests, context)) as items:
+                readable = (_readable(request) async for request in requests)
+                async with aclosing(handler.stream_stream(readable, context)) as items:
                     async for item in items:
                         yield item
             except Exception as error:
@@ -105,9 +107,27 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(
             stream,
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_reader(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
+
+
+def _reader(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """The same, but for bytes that are no such message: gRPC would answer INTERNAL and log them."""
+
+    def reader(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError as error:
+            return error
+
+    return reader
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, DecodeError):
+        raise InvalidInput("request", "is not a message of the kind that the method takes")
+    return request
 
 
 async def _told(error: Exception, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:

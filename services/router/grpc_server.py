@@ -15,9 +15,9 @@ class Server(_server.Server, grpc.aio.Server):  # type: ignore[misc]
     """
     Serves registered methods, and answers UNIMPLEMENTED to calls of any other.
 
-    gRPC's own server reads the path of such a call as UTF-8, in the loop that takes all calls: one
-    path that is none, and it takes no calls any more.  Here the path is not looked at.  This leans on
-    gRPC's private names; `tests/faults/test_fuzzing.py` sends such paths.
+    gRPC's own server decodes the path of such a call in the loop that takes all calls: one path
+    that is not UTF-8, and it takes no calls any more.  Here nobody looks at that path.  This leans
+    on gRPC's private names; `tests/faults/test_fuzzing.py` sends such paths.
     """
 
     def __init__(self, options: Sequence[tuple[str, int]]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -44,6 +45,12 @@ _LEAST_FLUSH_S = 0.5
 _CALLS_OF_A_CONNECTION = 500
 _MOST_UNSEEN = 20_000
 _WINDOW_BYTES = 2**20  # of what is sent on one stream and not read yet
+_METADATA_BYTES, _MOST_METADATA_BYTES = 8 * 1024, 16 * 1024
+_GREETING_MS = 10_000  # for a connection to begin as HTTP/2 does, and to take in our settings
+_IDLE_MS = 300_000  # after which a connection without calls is closed
+_ALIVE_EVERY_MS, _ALIVE_WITHIN_MS = 60_000, 20_000
+_PINGS_MS = 30_000  # callers may ask whether we are alive that often, as our own client does
+_OWN_FILES = 128  # descriptors that are not for connections of callers
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -103,6 +110,9 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
     A connection has so many calls under way; further ones wait with their caller.  Left to itself
     gRPC resets those that a new connection sends before it knows of that, and cancels calls without
     a word when a thousand have not been looked at yet: here each is looked at, and told.
+
+    Connections that nobody uses are closed, be it that they never begin, never read, are gone
+    without a word or merely idle, and there are never so many that no file could be opened.
     """
     return (
         ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -112,11 +122,29 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         # A window that stays: gRPC would let it grow with the time that a loaded machine takes.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _MOST_METADATA_BYTES),
+        ("grpc.server_handshake_timeout_ms", _GREETING_MS),
+        # Limits hold for a caller from when it says that it knows them.
+        ("grpc.http2.settings_timeout", _GREETING_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        ("grpc.keepalive_time_ms", _ALIVE_EVERY_MS),
+        ("grpc.keepalive_timeout_ms", _ALIVE_WITHIN_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", _PINGS_MS),
+        ("grpc.max_allowed_incoming_connections", _most_connections()),
         ("grpc.server.max_pending_requests", _MOST_UNSEEN),
         ("grpc.server.max_pending_requests_hard_limit", _MOST_UNSEEN),
         # Two services on one port would share its calls without a word.
         ("grpc.so_reuseport", int(settings.workers > 1)),
     )
+
+
+def _most_connections() -> int:
+    """As many as there may be open files, but for our own; all that are allowed are used."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return min(max(most - _OWN_FILES, _OWN_FILES), 2**31 - 1)
 
 
 def _add_services(

@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -26,9 +27,11 @@ TICK_S = 0.02
 PER_SECOND = round(1 / TICK_S)
 _MOST_OPENED = 10  # connections in a tick, in place of those that were closed
 _SMALL_BUFFER = 4_096
+_STUCK = 300  # answers: of a stream more than are worked on ahead
+_GREETED_WITHIN_S = 10.0
+_BOMB_MIB = 60  # which travels as 61 KiB: as much as may be sent on a new connection
 _SELECT = b"/bandit.router.v1.Router/Select"
 _STREAM = b"/bandit.router.v1.Router/SelectStream"
-_PREVIEW = b"/bandit.router.v1.Router/Preview"
 
 
 @dataclass(slots=True)
@@ -53,7 +56,9 @@ class Attack:
     hello        what is sent on a new one
     turn         what is sent on one of them, each tick on the next one; None: nothing
     per_tick     connections that have their turn in a tick
+    every        ticks, when not in each
     is_read      whether what comes back is read
+    settles_s    until what the greeting asks for is done
     units        things that a turn does, for the rate
     """
 
@@ -61,13 +66,15 @@ class Attack:
     hello: bytes = b""
     turn: Callable[[Peer], bytes] | None = None
     per_tick: int = 1
+    every: int = 1
     is_read: bool = True
+    settles_s: float = 0.0
     units: int = 1
 
     @property
     def rate(self) -> float:
         """Units per second, all connections together."""
-        return 0.0 if self.turn is None else self.per_tick * self.units * PER_SECOND
+        return 0.0 if self.turn is None else self.per_tick * self.units * PER_SECOND / self.every
 
 
 class Attacker:
@@ -77,12 +84,21 @@ class Attacker:
         self._attack = attack
         self._port = port
         self._peers: list[Peer] = []
-        self._turn = 0
+        self._turn = self._ticks = 0
         self.done = {"units": 0, "bytes": 0, "opened": 0, "closed": 0, "unsent": 0}
 
     def begin(self) -> None:
-        """Open what is to be open."""
+        """Open what is to be open, and wait until the other side greets: it does so unasked."""
         self._fill(self._attack.connections)
+        end = time.monotonic() + _GREETED_WITHIN_S
+        silent = {peer.socket.fileno() for peer in self._peers}
+        while silent and time.monotonic() < end:
+            poll = select.poll()
+            for number in silent:
+                poll.register(number, select.POLLIN)
+            silent -= {number for number, _ in poll.poll(100)}
+            time.sleep(TICK_S)
+        time.sleep(self._attack.settles_s)
 
     def end(self) -> None:
         """Close everything."""
@@ -97,11 +113,11 @@ class Attacker:
 
     def tick(self) -> None:
         """What is due in a tick."""
-        if self._attack.is_read or self._turn % PER_SECOND == 0:
+        self._ticks += 1
+        if self._attack.is_read or self._ticks % PER_SECOND == 0:
             self._read()
         self._fill(_MOST_OPENED)
-        if self._attack.turn is None:
-            self._turn += 1
+        if self._attack.turn is None or self._ticks % self._attack.every:
             return
         for _ in range(self._attack.per_tick):
             if not self._peers:
@@ -130,7 +146,7 @@ class Attacker:
                 self._sent(peer, self._attack.hello)
 
     def _sent(self, peer: Peer, data: bytes) -> bool:
-        """Whether all was; a piece of a frame is the end of its connection, as it would be of sense."""
+        """Whether all was; after a piece of a frame nothing makes sense: the peer is dropped."""
         try:
             sent = peer.socket.send(data)
         except BlockingIOError:
@@ -186,34 +202,32 @@ def _field(number: int, value: bytes) -> bytes:
 
 
 @cache
-def _bomb(encoding: str) -> bytes:
-    """What becomes a GiB, a thousandth of that as it travels."""
-    assert encoding == "gzip"
-    return gzip.compress(bytes(2**20), compresslevel=9) * 1024
+def bomb(mebibytes: int) -> bytes:
+    """As gzip has it: zeros, a thousandth of their length as they travel."""
+    zeros = bytes(2**20)
+    press = zlib.compressobj(9, wbits=-15)
+    # Flushed, so that the same bytes may stand again and again.
+    piece = press.compress(zeros) + press.flush(zlib.Z_FULL_FLUSH)
+    end = press.flush()
+    check = 0
+    for _ in range(mebibytes):
+        check = zlib.crc32(zeros, check)
+    length = struct.pack("<II", check, mebibytes * 2**20 % 2**32)
+    return gzip.compress(b"")[:10] + piece * mebibytes + end + length
 
 
 def attacks(policy: bytes) -> dict[str, Attack]:
     """By name.  What needs no policy asks for one that does not exist."""
     request = _request(policy)
     large_fields = [(b"x-%d" % n, b"v" * 1000) for n in range(64)]
-    many_fields = [(b"x-%d" % n, b"v") for n in range(4000)]
+    many_fields = [(b"x-%d" % n, b"v") for n in range(1000)]
 
     def selects(count: int) -> Callable[[Peer], bytes]:
         return lambda peer: b"".join(
             h.call(stream, _SELECT, request) for stream in peer.streams(count)
         )
 
-    def on_a_stream(count: int) -> Callable[[Peer], bytes]:
-        item = h.frame(h.DATA, 0, 1, h.message(_field(1, request)))
-
-        def turn(peer: Peer) -> bytes:
-            first = b""
-            if peer.next_stream == 1:
-                peer.next_stream = 3
-                first = h.headers(1, h.request_fields(_STREAM))
-            return first + item * count
-
-        return turn
+    item = h.frame(h.DATA, 0, 1, h.message(_field(1, request)))
 
     def drop_by_drop(peer: Peer) -> bytes:
         """A byte of a sound call, which is as long as the policy's name may be."""
@@ -241,28 +255,46 @@ def attacks(policy: bytes) -> dict[str, Attack]:
             h.call(stream, _SELECT, request) + h.reset(stream) for stream in peer.streams(count)
         )
 
+    def passing(peer: Peer) -> bytes:
+        """Ends a connection at its first turn, so that another one takes its place."""
+        peer.socket.shutdown(socket.SHUT_RDWR)
+        return h.settings()
+
+    def bombs(peer: Peer) -> bytes:
+        fields = h.request_fields(_SELECT, more=[(b"grpc-encoding", b"gzip")])
+        data = h.message(bomb(_BOMB_MIB), compressed=1)
+        pieces = [data[at : at + h.LARGEST_FRAME] for at in range(0, len(data), h.LARGEST_FRAME)]
+        (stream,) = peer.streams(1)
+        return h.headers(stream, fields) + b"".join(
+            h.frame(h.DATA, h.END_STREAM if piece is pieces[-1] else 0, stream, piece)
+            for piece in pieces
+        )
+
+    polite = h.hello() + h.frame(h.SETTINGS, h.ACK)
     no_window = h.hello({h.INITIAL_WINDOW_SIZE: 0})
+    many_calls = b"".join(h.call(2 * n + 1, _SELECT, request) for n in range(_STUCK // 3))
+    stream = h.headers(1, h.request_fields(_STREAM))
     ping = h.frame(h.PING, 0, 0, b"8 bytes!")
     return {
         "nothing": Attack(0),
-        "unread answers": Attack(
-            4, h.hello(), selects(4), is_read=False, units=4
-        ),
-        "no room for answers": Attack(4, no_window, selects(4), units=4),
-        "unread streams": Attack(
-            8, h.hello(), on_a_stream(4), is_read=False, units=4
+        "unread answers": Attack(4, h.hello(), selects(1), is_read=False),
+        "no room for answers": Attack(2, no_window + many_calls, settles_s=0.5),
+        "no room for a stream's answers": Attack(
+            2, no_window + stream + item * _STUCK, lambda peer: item, settles_s=0.5
         ),
         "silent connections": Attack(200),
         "byte by byte": Attack(100, b"", drop_by_drop, per_tick=2),
         "idle connections": Attack(2_000, h.hello()),
-        "large header fields": Attack(2, h.hello(), with_fields(large_fields)),
+        "passing connections": Attack(40, h.hello(), passing, per_tick=4),
+        "large header fields": Attack(2, polite, with_fields(large_fields)),
         "many header fields": Attack(2, h.hello(), with_fields(many_fields)),
-        "endless header blocks": Attack(2, h.hello(), continued),
+        "endless header blocks": Attack(2, polite, continued, per_tick=2),
         "rapid resets": Attack(2, h.hello(), resets(20), units=20),
         "settings": Attack(2, h.hello(), lambda peer: h.settings() * 100, units=100),
         "unread settings": Attack(
             2, h.hello(), lambda peer: h.settings() * 100, is_read=False, units=100
         ),
+        "compression bombs": Attack(10, h.hello(), bombs, every=5),
         "pings": Attack(2, h.hello(), lambda peer: ping * 100, units=100),
     }
 

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, so that it can be got wrong: frames, headers, messages.  Standard library only."""
+"""HTTP/2 by hand, so that it can be got wrong.  Standard library only."""
 
 import struct
 from collections.abc import Iterable, Sequence

@@ -22,7 +22,19 @@ _LARGEST_VALUE = 70_000  # characters or items, but for the few that are meant t
 
 _FLOATS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-320, 1e308, -1e308, math.nan, math.inf, -math.inf)
 _INTEGERS = (0, 1, -1, 2, 200, 2**31 - 1, -(2**31), 2**40 + 1, 2**53, 2**63 - 1, -(2**63))
-_UNITS = ("x", "é", "\u202e", "\u0627", "𝔵", "\0", "\n", "%s", "'; --", "\ufffe", _STAND_IN)
+_UNITS = (
+    "x",
+    "é",
+    "\u202e",
+    "\u0627",
+    "\U0001d535",
+    "\0",
+    "\n",
+    "%s",
+    "'; --",
+    "\ufffe",
+    _STAND_IN,
+)
 _LENGTHS = (1, 2, 32, 200, 201, 257, 8_193, _LARGEST_VALUE)
 _SIZES = (0, 1, 1, 2, 3, 33, 65, 257)
 _MANY = 1_025
@@ -84,7 +96,7 @@ class Drawing:
 
     draw     takes a strategy and gives a value, as Hypothesis gives it to a composite
     known    values that get past the first check
-    madness  share of the known fields that are given any value, and of the others that are given one
+    madness  share of the known fields that get any value, and of the others that get one
     """
 
     def __init__(self, draw: Callable[[Any], Any], known: Known, *, madness: float) -> None:
@@ -107,9 +119,9 @@ class Drawing:
         return self._known.get(full) or self._known.get(field.name, ())
 
     def _fill(self, message: Message, field: FieldDescriptor) -> None:
-        if field.containing_oneof is not None and message.WhichOneof(field.containing_oneof.name):
-            if not self._is(0.1):
-                return
+        choice = field.containing_oneof
+        if choice is not None and message.WhichOneof(choice.name) and not self._is(0.1):
+            return
         is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
         known = self._values_for(field)
         if known and not is_map and not self._is(self._madness):

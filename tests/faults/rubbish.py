@@ -38,7 +38,9 @@ def _header_block(encoded: bytes) -> bytes:
 
 
 def _damaged(random: Random) -> bytes:
-    whole = bytearray(hello() + h.call(1, SELECT, _REQUEST) + h.reset(1) + frame(h.PING, 0, 0, b"8" * 8))
+    whole = bytearray(
+        hello() + h.call(1, SELECT, _REQUEST) + h.reset(1) + frame(h.PING, 0, 0, b"8" * 8)
+    )
     for _ in range(random.randint(1, 5)):
         at = random.randrange(len(whole))
         match random.randrange(3):
@@ -58,7 +60,7 @@ KINDS: Mapping[str, Rubbish] = {
         (
             b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
             b"POST /bandit.router.v1.Router/Select HTTP/1.1\r\nContent-Length: 999999\r\n\r\nabc",
-            b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+            b"GET / HTTP/1.1\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 512,  # TLS
             b"SSH-2.0-OpenSSH_9.6\r\n",
             b"\0\0\0\x08\x04\xd2\x16\x2f",  # Postgres
@@ -82,7 +84,7 @@ KINDS: Mapping[str, Rubbish] = {
         h.settings({5: 1}),
         h.settings({5: 2**24 - 1, 6: 0, 1: 0}),
         h.settings({3: 0}),
-        h.settings({number: 2**32 - 1 for number in range(7, 400)}),
+        h.settings(dict.fromkeys(range(7, 400), 2**32 - 1)),
         h.settings({1: 2**32 - 1}) + h.call(1, SELECT, _REQUEST),
     ),
     "broken frames": _session(
@@ -160,7 +162,16 @@ KINDS: Mapping[str, Rubbish] = {
         ),
         *(
             _of_stream((b"grpc-timeout", timeout))
-            for timeout in (b"", b"x", b"0n", b"1n", b"-1S", b"99999999H", b"999999999999H", b"1\xff")
+            for timeout in (
+                b"",
+                b"x",
+                b"0n",
+                b"1n",
+                b"-1S",
+                b"99999999H",
+                b"999999999999H",
+                b"1\xff",
+            )
         ),
         _of_stream((b"x-bin", b"!!! no base64 !!!")),
         _of_stream((b"x-bin", b"")),

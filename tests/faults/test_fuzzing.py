@@ -29,7 +29,15 @@ from bandit.wire import router_pb2 as r
 from services.supervisor import ChildProcess
 from tests.faults.form import Form, Tally
 from tests.faults.memory import resident_bytes
-from tests.faults.messages import Drawing, Known, Method, damaged, strange_tails, unary_methods, wire
+from tests.faults.messages import (
+    Drawing,
+    Known,
+    Method,
+    damaged,
+    strange_tails,
+    unary_methods,
+    wire,
+)
 from tests.faults.rubbish import KINDS as RUBBISH
 from tests.service.calls import Calls, error_of, router_process, unpacked
 

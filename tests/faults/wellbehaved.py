@@ -18,7 +18,7 @@ from bandit.wire import router_pb2, router_pb2_grpc
 
 PATIENCE_S = 10.0
 _PROJECT = Path(__file__).resolve().parents[2]
-_SETTLING_S = 0.1  # after an attack, before the next window
+_SETTLING_S = 0.1  # after an attack began or ended, before the next window
 
 
 class Hostile:
@@ -48,18 +48,15 @@ class Hostile:
                 process.kill()
                 process.wait()
 
-    def order(self, order: str) -> None:
-        """Tell it to go "on" or "off", without waiting."""
+    async def told(self, order: str) -> dict[str, int]:
+        """Have it go "on", its connections open, or "off"; what it has done until then."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(order.encode() + b"\n")
         self._process.stdin.flush()
-
-    async def done(self) -> dict[str, int]:
-        """What it has done until the order before last was carried out."""
-        assert self._process.stdout is not None
         line = await asyncio.to_thread(self._process.stdout.readline)
-        told: dict[str, int] = json.loads(line)
-        return told
+        done: dict[str, int] = json.loads(line)
+        return done
 
 
 @dataclass
@@ -80,7 +77,7 @@ class Windows:
         return quantile(self.without, share), quantile(self.during, share)
 
     def noise(self, share: float) -> float:
-        """How far two halves of the windows without an attack lie apart, which nothing tells apart."""
+        """How far two halves of the windows without an attack lie apart."""
         return abs(quantile(self.without[::2], share) - quantile(self.without[1::2], share))
 
     def failures(self) -> int:
@@ -141,18 +138,17 @@ async def alternated(
     lasting_s: float,
     per_second: float,
 ) -> Windows:
-    """Windows without and with the attack in turn; it begins and ends with its windows."""
+    """Windows without and with the attack in turn; its connections are open before they begin."""
     made = Windows()
     for _ in range(windows):
         made.without.append(
             await latencies(router, request, lasting_s=lasting_s, per_second=per_second)
         )
-        hostile.order("on")
+        await hostile.told("on")
+        await asyncio.sleep(_SETTLING_S)
         made.during.append(
             await latencies(router, request, lasting_s=lasting_s, per_second=per_second)
         )
-        hostile.order("off")
-        await hostile.done()
-        made.done = await hostile.done()
+        made.done = await hostile.told("off")
         await asyncio.sleep(_SETTLING_S)
     return made

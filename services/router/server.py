@@ -130,6 +130,7 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", _IDLE_MS),
         ("grpc.keepalive_time_ms", _ALIVE_EVERY_MS),
         ("grpc.keepalive_timeout_ms", _ALIVE_WITHIN_MS),
+        ("grpc.http2.ping_timeout_ms", _ALIVE_WITHIN_MS),  # this one it is that counts
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _PINGS_MS),
         ("grpc.max_allowed_incoming_connections", _most_connections()),

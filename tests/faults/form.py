@@ -85,7 +85,7 @@ LONG = Form(
     fuzzing_s=180.0,
     rubbish_s=60.0,
     windows=5,
-    window_s=6.0,
+    window_s=3.0,
     share=0.99,
     allowance_s=0.0,
 )

@@ -287,7 +287,7 @@ def attacks(policy: bytes) -> dict[str, Attack]:
         "idle connections": Attack(2_000, h.hello()),
         "passing connections": Attack(40, h.hello(), passing, per_tick=4),
         "large header fields": Attack(2, polite, with_fields(large_fields)),
-        "many header fields": Attack(2, h.hello(), with_fields(many_fields)),
+        "many header fields": Attack(2, h.hello(), with_fields(many_fields), every=5),
         "endless header blocks": Attack(2, polite, continued, per_tick=2),
         "rapid resets": Attack(2, h.hello(), resets(20), units=20),
         "settings": Attack(2, h.hello(), lambda peer: h.settings() * 100, units=100),

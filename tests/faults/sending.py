@@ -22,18 +22,24 @@ def answer_to(
     """
     gRPC's status number for a call whose bytes are these, and how many of them were sent.
 
-    None: it was never told; the connection was closed, or the time is up.
+    None: the stream was reset, or the connection closed, without one.
+    Raises TimeoutError.
     """
     end = time.monotonic() + within_s
     received = h.Received()
     sent = 0
-    with socket.create_connection(("127.0.0.1", port), timeout=within_s) as peer, suppress(OSError):
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=within_s) as peer,
+        suppress(ConnectionError),
+    ):
         peer.sendall(h.hello() + h.headers(1, h.request_fields(path, more=more)))
         peer.settimeout(_STEP_S)
         answer = b""
         whole = iter(pieces)
         waiting: bytes | None = b""
-        while time.monotonic() < end and 1 not in received.ended:
+        while 1 not in received.ended:
+            if time.monotonic() > end:
+                raise TimeoutError
             room = min(
                 received.window - sent,
                 received.stream_window + received.streams.get(1, 0) - sent,

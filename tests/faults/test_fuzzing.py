@@ -286,6 +286,37 @@ def assert_items(method: Method, answer: Any, before: Mark, after: Mark) -> None
         assert after == before
 
 
+@pytest.mark.parametrize("method", unary_methods(), ids=lambda method: method.name)
+def test_bytes_that_are_no_message_are_refused_like_any_other_request(
+    target: Target, method: Method
+) -> None:
+    before = target.mark()
+
+    error, _ = target.send(method, b"\xff" * 20)
+
+    assert error is not None
+    code, details = error_of(error)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert [v.field for v in details["BadRequest"].field_violations] == ["request"]
+    assert target.mark() == before
+
+
+@pytest.mark.parametrize("path", ["Router/SelectStream", "Feedback/ReportStream"])
+def test_bytes_that_are_no_message_end_their_stream_after_what_came_before(
+    target: Target, path: str
+) -> None:
+    ask = target.channel.stream_stream(f"/bandit.router.v1.{path}", None, None)
+
+    answers = ask(iter([b"", b"\xff" * 20, b""]), timeout=_PATIENCE_S)
+
+    assert next(answers)
+    with pytest.raises(grpc.RpcError) as raised:
+        next(answers)
+    code, details = error_of(raised.value)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert [v.field for v in details["BadRequest"].field_violations] == ["request"]
+
+
 def test_whatever_bytes_come_to_the_port_the_router_serves_others(
     target: Target, form: Form, tally: Tally
 ) -> None:

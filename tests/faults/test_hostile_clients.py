@@ -87,11 +87,12 @@ async def test_an_ordinary_caller_hardly_waits_longer(
     """
     At most twice as long, by the 99th percentile.
 
-    Windows without and with the attack come in turn, so that both see the same machine, and their
-    latencies are pooled: in the long form 1,500 on either side, so that the percentile is the 15th
-    from the top and no single stall decides.  Two halves of the windows without an attack differ
-    too; by as much as they do in this very run, but by no more than 5 ms, the bound is widened.
-    The short form, beside other tests, looks at the 90th percentile of 24, and allows 250 ms.
+    Windows without and with the attack come in turn, so that both see the same machine; each has
+    its percentile, in the long form the second slowest of 150 calls, and the medians of five are
+    compared: whatever else the machine does for some seconds decides nothing.  Two halves of the
+    windows without an attack differ too; by as much as they do in this very run, but by no more
+    than 5 ms, the bound is widened.  The short form, beside other tests, takes what it can get of
+    four windows of six calls, and allows 250 ms.
     """
     before = resident_bytes(target.child.pid)
     with Hostile.start(kind, target.port, POLICY) as hostile:
@@ -115,6 +116,9 @@ async def test_an_ordinary_caller_hardly_waits_longer(
     assert grown < MOST_GROWTH
 
 
+# Either of these two may be reset before it has its status: gRPC does not wait until that is sent.
+
+
 def test_what_inflates_to_a_gigabyte_is_refused_before_it_does(
     target: Target, tally: Tally
 ) -> None:
@@ -126,7 +130,7 @@ def test_what_inflates_to_a_gigabyte_is_refused_before_it_does(
 
     grown = highest_resident_bytes(target.child.pid) - before
     tally.tell(f"{sent / MIB:.1f} MiB that hold a GiB: {grown / MIB:+.1f} MiB at most")
-    assert status == TOO_LARGE
+    assert status in (TOO_LARGE, None)
     assert grown < 32 * MIB
 
 
@@ -141,7 +145,7 @@ def test_a_message_that_says_it_is_too_large_is_refused_before_it_has_come(
 
     grown = highest_resident_bytes(target.child.pid) - before
     tally.tell(f"{sent / MIB:.1f} MiB sent of a GiB: {grown / MIB:+.1f} MiB at most")
-    assert status == TOO_LARGE
+    assert status in (TOO_LARGE, None)
     assert sent < 16 * MIB
     assert grown < 32 * MIB
 

@@ -73,12 +73,12 @@ class Windows:
     done: dict[str, int] = field(default_factory=dict)
 
     def quantiles(self, share: float) -> tuple[float, float]:
-        """Of all latencies without and during the attack, pooled."""
-        return quantile(self.without, share), quantile(self.during, share)
+        """Without and during the attack: the median window's."""
+        return middle(self.without, share), middle(self.during, share)
 
     def noise(self, share: float) -> float:
         """How far two halves of the windows without an attack lie apart."""
-        return abs(quantile(self.without[::2], share) - quantile(self.without[1::2], share))
+        return abs(middle(self.without[::2], share) - middle(self.without[1::2], share))
 
     def failures(self) -> int:
         """Calls that failed."""
@@ -87,22 +87,26 @@ class Windows:
     def told(self, share: float) -> str:
         """In one line."""
         without, during = self.quantiles(share)
-        middle = [
-            1000 * statistics.median(quantile([window], share) for window in windows)
+        pooled = [
+            1000 * quantile([each for window in windows for each in window], share)
             for windows in (self.without, self.during)
         ]
         return (
             f"p{100 * share:.0f} {1000 * without:.1f} -> {1000 * during:.1f} ms"
-            f" (x {during / without:.2f}; median window {middle[0]:.1f} -> {middle[1]:.1f};"
-            f" A/A {1000 * self.noise(share):.1f};"
+            f" (x {during / without:.2f}; A/A {1000 * self.noise(share):.1f} ms;"
+            f" pooled {pooled[0]:.1f} -> {pooled[1]:.1f};"
             f" {sum(map(len, self.without))} + {sum(map(len, self.during))} calls); {self.done}"
         )
 
 
-def quantile(windows: Sequence[Sequence[float]], share: float) -> float:
-    """Of the pooled latencies; one that was measured, never one in between."""
-    pooled = [each for window in windows for each in window]
-    return float(np.quantile(pooled, share, method="higher"))
+def quantile(latencies: Sequence[float], share: float) -> float:
+    """One that was measured, never one in between."""
+    return float(np.quantile(latencies, share, method="higher"))
+
+
+def middle(windows: Sequence[Sequence[float]], share: float) -> float:
+    """The median of the windows' quantiles."""
+    return statistics.median(quantile(window, share) for window in windows)
 
 
 async def latencies(

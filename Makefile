@@ -15,7 +15,7 @@ export BUF_CACHE_DIR := $(abspath .cache/buf)
 export BANDIT_KERNEL_CACHE ?= $(abspath .cache/kernels)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check proto bench learning faults mutations serve clean lock unit
+.PHONY: help setup demo test check proto bench learning faults mutations serve clean lock audit unit
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ serve: $(STAMP) ## embedded Postgres, router and learner, until interrupted
 
 lock: $(STAMP) ## compile requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-header --no-annotate --python-version 3.11 --universal -o requirements.lock pyproject.toml
+
+audit: $(STAMP) ## ask a vulnerability service about every locked version; fails where it cannot be asked
+	$(BIN)/python scripts/audit.py
 
 clean: ## remove what make made
 	rm -rf $(VENV) .cache/kernels .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output

@@ -15,6 +15,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from services.database_url import is_readable
+
 ENV_PREFIX = "BANDIT_"
 CONFIG_VARIABLE = "BANDIT_CONFIG"
 DEFAULT_FILE = Path("bandit-router.toml")
@@ -62,10 +64,23 @@ class Settings(BaseSettings):
     )
 
     database_url: SecretStr | None = _setting(
-        None, "a postgresql:// URL; absent: `up` starts a Postgres of its own"
+        None,
+        "a postgresql:// URL, percent-encoded; absent: `up` starts a Postgres of its own",
     )
-    host: str = _setting("127.0.0.1", "an address to listen on", min_length=1)
+    host: str = _setting(
+        "127.0.0.1", "an address to listen on, or unix:PATH of a socket", min_length=1
+    )
     port: int = _setting(50051, "from 0 to 65535; 0: any free port", ge=0, le=65535)
+    tls_certificate: Path | None = _setting(
+        None, "a PEM file with the service's certificate and its chain; absent: no TLS"
+    )
+    tls_key: Path | None = _setting(None, "a PEM file with the key of tls_certificate")
+    tls_client_ca: Path | None = _setting(
+        None, "a PEM file of the authorities that callers' certificates are signed by"
+    )
+    allow_plaintext: bool = _setting(
+        False, "true or false: whether others than this machine may call without TLS"
+    )
     workers: int = _setting(1, "from 1 to 256 router processes", ge=1, le=256)
     data_dir: Path | None = _setting(
         None, "a folder for the Postgres that `up` starts; absent: a temporary one"
@@ -78,12 +93,36 @@ class Settings(BaseSettings):
     )
     max_batch: int = _setting(1024, "from 1 to 65536", ge=1, le=65_536)
     max_calls: int = _setting(2000, "from 1 to 1000000", ge=1, le=1_000_000)
+    max_connection_age_s: int | None = _setting(
+        None,
+        "from 1 to 604800 seconds after which a connection takes no new calls; absent: never",
+        ge=1,
+        le=604_800,
+    )
+    max_wait_ms: int = _setting(
+        5000, "from 10 to 60000 that a call may be expected to wait", ge=10, le=60_000
+    )
+    max_streams: int = _setting(
+        200, "from 1 to 100000 streams at once of one key", ge=1, le=100_000
+    )
     commit_wait_ms: int = _setting(250, "from 10 to 60000", ge=10, le=60_000)
     offline_buffer: int = _setting(100_000, "from 1 to 10000000", ge=1, le=10_000_000)
     offline_buffer_mib: int = _setting(512, "from 16 to 1048576", ge=16, le=1_048_576)
     log_format: Literal["console", "json"] = _setting("console", "console or json")
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "debug, info, warning or error"
+    )
+    metrics_port: int | None = _setting(
+        None,
+        "from 0 to 65535, for Prometheus; 0: any free port; absent: no metrics are told",
+        ge=0,
+        le=65535,
+    )
+    metrics_host: str = _setting("127.0.0.1", "an address to tell metrics at", min_length=1)
+    otlp_endpoint: str | None = _setting(
+        None,
+        "the http:// or https:// URL of a collector of traces, OTLP over gRPC; absent: no traces",
+        pattern=r"^https?://.",
     )
     retention_days: int | None = _setting(
         None,
@@ -96,9 +135,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(
-            ("postgresql://", "postgres://")
-        ):
+        if url is not None and not is_readable(url.get_secret_value()):
             raise ValueError("not a postgresql:// URL")
         return url
 

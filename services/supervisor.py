@@ -9,16 +9,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bandit.store.postgres.embedded import EmbeddedPostgres, PostgresStartFailed
 from services.child import SUPERVISED
 from services.interrupts import Interrupts
+from services.listening import UNIX, address_of
 from services.logs import Outage, logger
 from services.settings import Settings
+from services.telemetry.endpoint import CannotTellMetrics, ServiceMetrics
 
 START_TIMEOUT_S = 60.0
 SHORTEST_PAUSE_S = 0.2
@@ -38,6 +41,7 @@ class StackStartFailed(Exception):
     """Why the service did not start."""
 
 
+_NOTHING_TOLD: Mapping[str, str] = MappingProxyType({})
 # Each thread of gRPC's would have a heap of its own, and keep what it once needed.
 _LEAN = {"MALLOC_ARENA_MAX": "2"}
 
@@ -50,9 +54,12 @@ class ChildProcess:
 
     role    the module in `services` that it runs
     number  of several in that role
+    told    by its environment, beside what we are told by ours
     """
 
-    def __init__(self, role: str, number: int = 1) -> None:
+    def __init__(
+        self, role: str, number: int = 1, *, told: Mapping[str, str] = _NOTHING_TOLD
+    ) -> None:
         self.role, self.number = role, number
         self.name = role if number == 1 else f"{role} {number}"
         self.started_at = time.monotonic()
@@ -61,7 +68,7 @@ class ChildProcess:
             [sys.executable, "-P", "-m", f"services.{role}", SUPERVISED],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**_LEAN, **os.environ, "PYTHONPATH": _search_path()},
+            env={**_LEAN, **os.environ, "PYTHONPATH": _search_path(), **told},
             start_new_session=True,
         )
 
@@ -115,6 +122,11 @@ class ChildProcess:
                     pipe.close()
 
 
+def _place(role: str, number: int) -> str:
+    """Under which a process counts: the same for whoever is started in its place."""
+    return f"{role}-{number}"
+
+
 def _search_path() -> str:
     """Where a child finds this project, and what else this process was told."""
     told = os.environ.get("PYTHONPATH")
@@ -125,17 +137,20 @@ class Stack:
     """
     A running service.
 
-    target         "host:port" of the router
+    target         "host:port" of the router, or "unix:path"
     database_url   of the Postgres in use
+    metrics_url    where Prometheus finds the metrics; None: they are not told
     """
 
     target: str
     database_url: str
+    metrics_url: str | None = None
 
     def __init__(self, settings: Settings, interrupts: Interrupts) -> None:
         self._settings = settings
         self._interrupts = interrupts
         self._postgres: EmbeddedPostgres | None = None
+        self._metrics: ServiceMetrics | None = None
         self._children: dict[str, ChildProcess] = {}
         self._orders = b""
         self._watching: threading.Thread | None = None
@@ -159,6 +174,9 @@ class Stack:
         with interrupts.watched():
             stack = cls(settings, interrupts)
             try:
+                if settings.metrics_port is not None:
+                    with interrupts.held():
+                        stack._metrics = ServiceMetrics(settings)
                 if routers_only:
                     stack._start_routers()
                 else:
@@ -197,8 +215,13 @@ class Stack:
     def _spawn(self, role: str, count: int) -> None:
         for number in range(1, count + 1):
             with self._interrupts.held():
-                child = ChildProcess(role, number)
+                child = self._child(role, number)
                 self._children[child.name] = child
+
+    def _child(self, role: str, number: int) -> ChildProcess:
+        if self._metrics is None:
+            return ChildProcess(role, number)
+        return ChildProcess(role, number, told=self._metrics.environment(_place(role, number)))
 
     def _run(self) -> None:
         """
@@ -211,7 +234,11 @@ class Stack:
         def facts_of(child: ChildProcess) -> dict[str, int]:
             return child.readiness(within_s=max(0.0, deadline - time.monotonic()))
 
+        if self._metrics is not None:
+            self._tell_metrics(self._metrics)
         if self._settings.workers > 1:
+            if self._settings.host.startswith(UNIX):
+                raise StackStartFailed("workers cannot share a Unix socket: workers must be 1")
             self._find_free(self._settings.host, self._settings.port)
         first = self._children[_ROUTER]
         others = [child for child in self._children.values() if child is not first]
@@ -225,10 +252,18 @@ class Stack:
                 child.order(self._orders)
         for child in others:
             facts_of(child)
-        self.target = f"{self._settings.host}:{port}"
+        self.target = address_of(self._settings.host, port)
         with self._interrupts.held():
             self._watching = threading.Thread(target=self._watch, name="supervisor", daemon=True)
             self._watching.start()
+
+    def _tell_metrics(self, metrics: ServiceMetrics) -> None:
+        places = [_place(child.role, child.number) for child in self._children.values()]
+        try:
+            metrics.listen(places)
+        except CannotTellMetrics as error:
+            raise StackStartFailed(str(error)) from error
+        self.metrics_url = metrics.url
 
     @staticmethod
     def _find_free(host: str, port: int) -> None:
@@ -270,6 +305,8 @@ class Stack:
                         pauses[name] = SHORTEST_PAUSE_S
                 elif name not in due:
                     _log.error("a process died and is started again", died=name, pid=child.pid)
+                    if self._metrics is not None:
+                        self._metrics.died(_place(child.role, child.number))
                     due[name] = now + pauses[name]
                     pauses[name] = min(2 * pauses[name], LONGEST_PAUSE_S)
                 elif now >= due[name]:
@@ -303,14 +340,18 @@ class Stack:
                 return
             dead = self._children[name]
             dead.stop(within_s=0.0)
-            self._children[name] = ChildProcess(dead.role, dead.number)
+            self._children[name] = self._child(dead.role, dead.number)
             self._children[name].order(self._orders)
+            if self._metrics is not None:
+                self._metrics.started_again(_place(dead.role, dead.number))
 
     # At the end
 
     def _stop(self) -> None:
         self._ending.set()
         with ExitStack() as ending:  # in the reverse of this order, whatever fails
+            if self._metrics is not None:
+                ending.callback(self._metrics.close)
             if self._postgres is not None:
                 ending.callback(self._postgres.stop)
             for role in (_LEARNER, _ROUTER):

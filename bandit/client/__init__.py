@@ -11,9 +11,11 @@ from bandit.client.errors import (
     LimitExceededError,
     NoEligibleArmError,
     NotFoundError,
+    PermissionDeniedError,
     Precondition,
     QuotaViolation,
     RouterError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from bandit.client.history import (
@@ -42,6 +44,7 @@ from bandit.client.results import (
     ReportResult,
     Trials,
 )
+from bandit.client.service_config import tls
 
 __all__ = [
     "AlarmLeftOut",
@@ -65,6 +68,7 @@ __all__ = [
     "NoEligibleArmError",
     "NotFoundError",
     "OpenDecision",
+    "PermissionDeniedError",
     "Policy",
     "PolicyState",
     "Precondition",
@@ -78,7 +82,9 @@ __all__ = [
     "RouterError",
     "Snapshot",
     "Trials",
+    "UnauthenticatedError",
     "UnavailableError",
     "outcome",
     "query",
+    "tls",
 ]

@@ -63,6 +63,7 @@ class AsyncRouterClient:
         self,
         target: str,
         *,
+        key: str | None = None,
         source: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
@@ -73,7 +74,7 @@ class AsyncRouterClient:
             if credentials is None
             else grpc.aio.secure_channel(target, credentials, options)
         )
-        self._metadata = metadata(source)
+        self._metadata = metadata(key=key, source=source)
         self._timeout_s = timeout_s
         self._stubs: dict[Stub, Any] = {}
 

@@ -50,9 +50,10 @@ class RouterClient:
     Chooses arms and reports what came of them; safe to share between threads.
 
     target        host:port
-    source        the name under which this caller's outcomes are counted; None: "default"
+    key           made by `bandit-router key create`; None: for a service that asks for none
+    source        without a key: under which name this caller's outcomes count; None: "default"
     timeout_s     seconds allowed for a call, retries included
-    credentials   for TLS; None: an open connection, for a service on this machine
+    credentials   for TLS, see `tls`; None: an open connection, for a service on this machine
 
         with RouterClient("127.0.0.1:50051") as client:
             with client.decision("chat", text=question) as decision:
@@ -67,6 +68,7 @@ class RouterClient:
         self,
         target: str,
         *,
+        key: str | None = None,
         source: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
@@ -77,7 +79,7 @@ class RouterClient:
             if credentials is None
             else grpc.secure_channel(target, credentials, options)
         )
-        self._metadata = metadata(source)
+        self._metadata = metadata(key=key, source=source)
         self._timeout_s = timeout_s
         self._stubs: dict[Stub, Any] = {}
 

@@ -66,6 +66,7 @@ class RouterError(Exception):
     preconditions      what stood in the way, such as the filter that removed each arm
     quota_violations   which limits would be exceeded, such as that of a budget
     retry_after_s      seconds after which the same call may succeed; None: no such promise
+    request_id         under which the service's log tells of the call; empty if not told
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class RouterError(Exception):
         preconditions: tuple[Precondition, ...] = (),
         quota_violations: tuple[QuotaViolation, ...] = (),
         retry_after_s: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -87,6 +89,15 @@ class RouterError(Exception):
         self.preconditions = preconditions
         self.quota_violations = quota_violations
         self.retry_after_s = retry_after_s
+        self.request_id = request_id
+
+
+class UnauthenticatedError(RouterError):
+    """The service asks for a key, or the key is not (or no longer) good: `reason` says which."""
+
+
+class PermissionDeniedError(RouterError):
+    """The key lacks the scope that the call needs."""
 
 
 class InvalidArgumentError(RouterError):
@@ -111,8 +122,8 @@ class NoEligibleArmError(RouterError):
 
 class LimitExceededError(RouterError):
     """
-    A stated limit of the service: of a message or, reason `OVERLOADED`, of calls at once; or,
-    reason `BUDGET_EXHAUSTED`, that of the policy's budget.
+    A stated limit of the service: of a message or, reason `OVERLOADED`, of calls at once; reason
+    `RATE_LIMITED`, of the key; or, reason `BUDGET_EXHAUSTED`, that of the policy's budget.
     """
 
 
@@ -133,6 +144,8 @@ _KINDS: dict[grpc.StatusCode, type[RouterError]] = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: LimitExceededError,
     grpc.StatusCode.UNAVAILABLE: UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineError,
+    grpc.StatusCode.UNAUTHENTICATED: UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDeniedError,
 }
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -162,6 +175,7 @@ def error_from_status(status: Status) -> RouterError:
             for violation in failure.violations
         ),
         retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
+        request_id=information.metadata.get("request_id", "") if information else "",
     )
 
 

@@ -1,13 +1,17 @@
 """
 How gRPC itself treats the calls: which it repeats, how long a message may be.
 
-A call is repeated on UNAVAILABLE alone, and only where a repetition does no harm: reads, calls that
-carry a decision id or a sequence, and changes that say what is to be rather than what to add.  gRPC
+A call is repeated only where a repetition does no harm: reads, calls that carry a decision id or a
+sequence, and changes that say what is to be rather than what to add.  It is so on UNAVAILABLE, and
+on CANCELLED, which is what a router that stops answers to those that it has not looked at.  gRPC
 takes either a `retryPolicy` or a `hedgingPolicy` for a method, never both.  Retries it is: a second
 copy of a slow `Select` would meet the same Postgres, and double the load when it is least welcome.
 """
 
 import json
+from pathlib import Path
+
+import grpc
 
 MOST_ATTEMPTS = 4
 LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024  # what the service takes
@@ -37,7 +41,7 @@ def service_config() -> str:
         "initialBackoff": "0.1s",
         "maxBackoff": "2s",
         "backoffMultiplier": 3,
-        "retryableStatusCodes": ["UNAVAILABLE"],
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     config = {
         "methodConfig": [{"name": names, "retryPolicy": retry}],
@@ -62,6 +66,26 @@ def channel_options() -> list[tuple[str, str | int]]:
     ]
 
 
-def metadata(source: str | None) -> tuple[tuple[str, str], ...]:
-    """What goes with every call: under which name its outcomes are counted."""
-    return () if source is None else (("bandit-source", source),)
+def metadata(*, key: str | None, source: str | None) -> tuple[tuple[str, str], ...]:
+    """What goes with every call: who makes it."""
+    given = (("authorization", None if key is None else f"Bearer {key}"), ("bandit-source", source))
+    return tuple((name, value) for name, value in given if value is not None)
+
+
+def tls(
+    *,
+    ca: Path | None = None,
+    certificate: Path | None = None,
+    certificate_key: Path | None = None,
+) -> grpc.ChannelCredentials:
+    """
+    Credentials for TLS, from PEM files; OSError where one cannot be read.
+
+    ca                            who signed the service's certificate; None: who gRPC believes
+    certificate, certificate_key  to show to a service that asks for them
+    """
+
+    def content(file: Path | None) -> bytes | None:
+        return None if file is None else file.read_bytes()
+
+    return grpc.ssl_channel_credentials(content(ca), content(certificate_key), content(certificate))

@@ -169,13 +169,13 @@ class TooLarge(BanditError):
 
 
 class Overloaded(BanditError):
-    """More calls are under way than the service takes at once; this one was not begun."""
+    """So many calls are under way that another one would come too late; it was not begun."""
 
     reason = "OVERLOADED"
 
-    def __init__(self, limit: int, *, retry_after_s: float = 0.5) -> None:
-        super().__init__(f"{limit} calls are under way, as many as are taken at once")
-        self.limit = limit
+    def __init__(self, under_way: int, *, retry_after_s: float = 0.5) -> None:
+        super().__init__(f"{under_way} calls are under way, as many as are answered in time")
+        self.under_way = under_way
         self.retry_after_s = retry_after_s
 
 
@@ -198,6 +198,79 @@ class Contended(Unavailable):
 
     def __init__(self, problem: str = "too many writers at once") -> None:
         super().__init__(problem, retry_after_s=0.1)
+
+
+class UnknownCredentialId(NotFound):
+    """There is no key or certificate of that id."""
+
+    reason = "UNKNOWN_CREDENTIAL"
+
+    def __init__(self, credential_id: str) -> None:
+        super().__init__("credential", credential_id)
+
+
+class Unauthenticated(BanditError):
+    """The service does not know who calls; the subclass says why."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class MissingKey(Unauthenticated):
+    """The call brings no key, and the service asks for one."""
+
+    reason = "MISSING_KEY"
+
+    def __init__(self) -> None:
+        super().__init__("a key is needed: metadata `authorization: Bearer <key>`")
+
+
+class UnknownKey(Unauthenticated):
+    """The call brings a key or a certificate that is none of ours."""
+
+    reason = "UNKNOWN_KEY"
+
+    def __init__(self) -> None:
+        super().__init__("the key is not known")
+
+
+class ExpiredKey(Unauthenticated):
+    """The key was good, and is too old."""
+
+    reason = "EXPIRED_KEY"
+
+    def __init__(self) -> None:
+        super().__init__("the key is expired")
+
+
+class RevokedKey(Unauthenticated):
+    """The key was good, and was taken back."""
+
+    reason = "REVOKED_KEY"
+
+    def __init__(self) -> None:
+        super().__init__("the key is revoked")
+
+
+class MissingScope(BanditError):
+    """The caller is known, and may not do this."""
+
+    reason = "MISSING_SCOPE"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the key lacks the scope {scope!r}")
+        self.scope = scope
+
+
+class RateLimited(BanditError):
+    """The caller's key allows so many of these, and they are used up for now."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, subject: str, limit: str, *, retry_after_s: float) -> None:
+        super().__init__(f"{subject}: the key allows {limit}")
+        self.subject = subject
+        self.limit = limit
+        self.retry_after_s = retry_after_s
 
 
 class UnknownSnapshot(NotFound):

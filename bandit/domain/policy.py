@@ -18,6 +18,7 @@ from bandit.domain.label_rule import MOST_RULES, LabelRule
 from bandit.domain.objective import HEADS, Objective
 from bandit.domain.preference import Preference, Tradeoff
 from bandit.domain.reward_window import NO_WINDOWS, RewardWindow, check_default
+from bandit.domain.tenant import DEFAULT_TENANT, Tenant
 
 PolicyId = NewType("PolicyId", UUID)
 
@@ -264,6 +265,7 @@ class Policy:
     key           32 secret bytes: seeds the draw of each decision, see `policies/draw.py`
     budget        None: spending is not limited
     budget_epoch  version of the policy that set the budget; its account begins with it
+    tenant        whose it is; names are a tenant's own
     """
 
     id: PolicyId
@@ -276,6 +278,7 @@ class Policy:
     is_archived: bool = False
     budget: Budget | None = None
     budget_epoch: int = 0
+    tenant: Tenant = DEFAULT_TENANT
 
     def __post_init__(self) -> None:
         checked_name("policy.name", self.name)

@@ -145,6 +145,17 @@ class Backlog:
         """What became of the decisions that were answered unconfirmed."""
         return self._counts
 
+    @property
+    def depth(self) -> int:
+        """How many decisions are in line or being written."""
+        return len(self._held)
+
+    @property
+    def oldest(self) -> Decision | None:
+        """The first of them; None: there is none."""
+        first = next(iter(self._held.values()), None)
+        return None if first is None else first.decision
+
     async def record(self, decisions: Sequence[Decision]) -> Sequence[Recorded | Exception]:
         """See `DecisionLog`; what is not confirmed in time comes back as not durable."""
         entered = [self._entered(decision) for decision in decisions]

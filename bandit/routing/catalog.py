@@ -1,6 +1,7 @@
 """The use cases of those who own policies, arms and prices."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import KEY_BYTES, Policy, PolicyId, PolicySettings
 from bandit.domain.price import MOST_USD, Price, PriceVersion
+from bandit.domain.tenant import DEFAULT_TENANT, Tenant
 from bandit.features.schema import schema_of
 from bandit.learning.offline import check
 from bandit.policies.utility import cost_range_of, normaliser_of, prices_of
@@ -56,6 +58,8 @@ class CatalogKeeper:
     Changes policies: one transaction and one event each.
 
     A change is made to the newest version: whoever is overtaken by another writer looks again.
+
+    tenant   whose policies these are: there are no others here
     """
 
     def __init__(
@@ -65,11 +69,19 @@ class CatalogKeeper:
         clock: Callable[[], datetime],
         new_id: Callable[[], UUID],
         random_bytes: Callable[[int], bytes],
+        tenant: Tenant = DEFAULT_TENANT,
     ) -> None:
         self._catalog = catalog
+        self._tenant = tenant
         self._clock = clock
         self._new_id = new_id
         self._random_bytes = random_bytes
+
+    def of(self, tenant: Tenant) -> "CatalogKeeper":
+        """The same for the policies of another tenant."""
+        other = copy(self)
+        other._tenant = tenant
+        return other
 
     def create_policy(
         self,
@@ -102,6 +114,7 @@ class CatalogKeeper:
             key=self._random_bytes(KEY_BYTES) if key is None else key,
             created_at=now,
             arms=made,
+            tenant=self._tenant,
         )
         detail = {"arms": [arm.name for arm in made]}
         self._catalog.create(policy, PolicyEvent(now, who, "create_policy", detail))
@@ -109,11 +122,12 @@ class CatalogKeeper:
 
     def get_policy(self, name: str) -> Policy:
         """The policy of that name, archived or not."""
-        return self._catalog.get(name)
+        return self._catalog.get(name, self._tenant)
 
     def list_policies(self, *, include_archived: bool) -> list[Policy]:
         """All policies in the order of their names."""
-        return [p for p in self._catalog.list() if include_archived or not p.is_archived]
+        policies = self._catalog.list(self._tenant)
+        return [p for p in policies if include_archived or not p.is_archived]
 
     def update_policy(
         self, name: str, settings: PolicySettings, *, expected_version: int | None, who: str
@@ -279,7 +293,7 @@ class CatalogKeeper:
         Where `change` gives None the policy stays as it is.
         """
         for attempt in range(1, MOST_ATTEMPTS + 1):
-            policy = self._catalog.get(name)
+            policy = self._catalog.get(name, self._tenant)
             if policy.is_archived:
                 raise UnknownPolicy(name)
             made = change(policy)

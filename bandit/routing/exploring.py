@@ -68,5 +68,5 @@ def graduate(
     }
     graduates = tried_enough(policy, allowances, qualities, now)
     for arm in graduates:
-        keeper.finish_exploring(policy.name, arm.name, who=who)
+        keeper.of(policy.tenant).finish_exploring(policy.name, arm.name, who=who)
     return graduates

@@ -1,7 +1,7 @@
 """Requests that wait together are answered together."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 LINGER_S = 0.01
@@ -20,9 +20,9 @@ class Gathering(Generic[_Given, _Request, _Answer]):
     """
     One call of `answer_all` for the requests that come in company.
 
-    read        what is given as a request, with the name of those whom it is answered together
+    read        what is given as a request, with the key of those whom it is answered together
                 with; what it raises is the answer
-    answer_all  the answers to requests of one name
+    answer_all  the answers to requests of one key
 
     A request that comes when none is under way, and none came in company lately, leaves at once,
     with those of the same turn of the event loop: so a lone caller waits for nobody.  In company a
@@ -35,7 +35,7 @@ class Gathering(Generic[_Given, _Request, _Answer]):
 
     def __init__(
         self,
-        read: Callable[[_Given], tuple[str, _Request]],
+        read: Callable[[_Given], tuple[Hashable, _Request]],
         answer_all: Callable[[Sequence[_Request]], Awaitable[Sequence[_Answer]]],
         *,
         linger_s: float = LINGER_S,
@@ -93,16 +93,16 @@ class Gathering(Generic[_Given, _Request, _Answer]):
         self._expected = max(len(waiting), _KEEPING * self._expected)
         if len(waiting) > 1:
             self._crowded_until = loop.time() + CROWDED_S
-        groups: dict[str, list[tuple[_Request, asyncio.Future[_Answer]]]] = {}
+        groups: dict[Hashable, list[tuple[_Request, asyncio.Future[_Answer]]]] = {}
         for given, place in waiting:
             if place.done():
                 continue
             try:
-                name, request = self._read(given)
+                key, request = self._read(given)
             except Exception as error:
                 _fail(place, error)
             else:
-                groups.setdefault(name, []).append((request, place))
+                groups.setdefault(key, []).append((request, place))
         for group in groups.values():
             task = loop.create_task(self._answer_group(group))
             self._under_way.add(task)

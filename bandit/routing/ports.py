@@ -19,6 +19,7 @@ from bandit.domain.decision import Decision, DecisionId, Recorded
 from bandit.domain.objective import Objective
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import Policy, PolicyId
+from bandit.domain.tenant import DEFAULT_TENANT, Tenant
 from bandit.learning.alarms import Alarm, Monitor
 from bandit.learning.exclusion import Exclusion
 from bandit.learning.sums import Sums
@@ -122,15 +123,19 @@ class Catalog(Protocol):
     """Policies with their arms and prices."""
 
     def create(self, policy: Policy, event: PolicyEvent) -> None:
-        """Store a new policy; `AlreadyExists` if its name is taken (archived ones included)."""
+        """Store a new policy; `AlreadyExists` if its tenant has one of that name, even archived."""
         ...
 
-    def get(self, name: str) -> Policy:
-        """The policy of that name, archived or not; `UnknownPolicy`."""
+    def get(self, name: str, tenant: Tenant = DEFAULT_TENANT) -> Policy:
+        """The tenant's policy of that name, archived or not; `UnknownPolicy`."""
         ...
 
-    def list(self) -> Sequence[Policy]:
-        """All policies in the order of their names, archived ones included."""
+    def list(self, tenant: Tenant | None = None) -> Sequence[Policy]:
+        """All policies, or a tenant's, in the order of their names, archived ones included."""
+        ...
+
+    def policies(self, ids: Collection[PolicyId]) -> Sequence[Policy]:
+        """Those with these ids, as far as there are any; otherwise as `list`."""
         ...
 
     def replace(self, policy: Policy, event: PolicyEvent) -> None:

@@ -21,6 +21,7 @@ from bandit.domain.errors import (
 from bandit.domain.objective import HEADS
 from bandit.domain.outcome import Disposition, OutcomeRow
 from bandit.domain.policy import Policy, PolicyId
+from bandit.domain.tenant import DEFAULT_TENANT, Tenant
 from bandit.routing.feedback import disposition_of
 from bandit.routing.history import STRUCTURAL
 from bandit.routing.ledger import (
@@ -67,21 +68,28 @@ class MemoryStore:
 
     def create(self, policy: Policy, event: PolicyEvent) -> None:
         with self._lock:
-            if any(state.policy.name == policy.name for state in self._states.values()):
+            name = (policy.tenant, policy.name)
+            if any((p.tenant, p.name) == name for p in self._policies()):
                 raise AlreadyExists("policy", policy.name)
             self._states[policy.id] = PolicyState(policy, [event])
 
-    def get(self, name: str) -> Policy:
-        with self._lock:
-            for state in self._states.values():
-                if state.policy.name == name:
-                    return state.policy
+    def get(self, name: str, tenant: Tenant = DEFAULT_TENANT) -> Policy:
+        for policy in self._policies():
+            if (policy.tenant, policy.name) == (tenant, name):
+                return policy
         raise UnknownPolicy(name)
 
-    def list(self) -> Sequence[Policy]:
+    def list(self, tenant: Tenant | None = None) -> Sequence[Policy]:
+        return [policy for policy in self._policies() if tenant in (None, policy.tenant)]
+
+    def policies(self, ids: Collection[PolicyId]) -> Sequence[Policy]:
+        return [policy for policy in self._policies() if policy.id in ids]
+
+    def _policies(self) -> Sequence[Policy]:
+        """All of them, in the order of their names."""
         with self._lock:
             policies = [state.policy for state in self._states.values()]
-        return sorted(policies, key=lambda policy: policy.name)
+        return sorted(policies, key=lambda policy: (policy.name, policy.tenant))
 
     def replace(self, policy: Policy, event: PolicyEvent) -> None:
         with self._lock:

@@ -15,9 +15,10 @@ import grpc
 import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bandit.client import PolicyState, RouterClient, RouterError
+from bandit.client import PolicyState, RouterError
 from bandit.domain.errors import BanditError
 from services.cli.database import Database
+from services.cli.options import channel_credentials, connect
 from services.settings import BadSettings, Settings
 
 OLDEST_PYTHON = (3, 11)
@@ -168,7 +169,7 @@ def check_service(target: str) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "service", f"{target} is not ready: {which}", advice)
     else:
         yield Finding(Level.OK, "service", f"{target} is healthy and ready")
-    with RouterClient(target, timeout_s=_CALL_S) as client:
+    with connect(target, timeout_s=_CALL_S) as client:
         states = [client.state(policy.name) for policy in client.list_policies()]
     yield from _check_states(states)
 
@@ -217,7 +218,12 @@ def _is_served(target: str) -> bool:
 def _health(target: str) -> tuple[bool, list[str]]:
     """Whether the process is alive, and which services are not ready."""
     serving = health_pb2.HealthCheckResponse.SERVING
-    with grpc.insecure_channel(target) as channel:
+    credentials = channel_credentials()
+    with (
+        grpc.insecure_channel(target)
+        if credentials is None
+        else grpc.secure_channel(target, credentials)
+    ) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
 
         def is_serving(service: str) -> bool:

@@ -84,11 +84,12 @@ class Database:
             newest=revisions()[-1],
         )
 
-    def policy_id(self, policy: str) -> UUID | None:
-        """The policy of that name."""
+    def policy_id(self, policy: str, *, tenant: str) -> UUID | None:
+        """The tenant's policy of that name."""
         with transaction(self._engine, is_snapshot=True) as connection:
             found: UUID | None = connection.exec_driver_sql(
-                "select id from policy where name = %(name)s", {"name": policy}
+                "select id from policy where tenant = %(tenant)s and name = %(name)s",
+                {"tenant": tenant, "name": policy},
             ).scalar()
         return found
 

@@ -60,13 +60,20 @@ def one_line(message: str) -> str:
 
 
 def _explain_call(error: Exception) -> tuple[str, int]:
-    from bandit.client.errors import InvalidArgumentError, RouterError, UnavailableError
+    from bandit.client.errors import (
+        InvalidArgumentError,
+        RouterError,
+        UnauthenticatedError,
+        UnavailableError,
+    )
 
     assert isinstance(error, RouterError)  # noqa: S101 - the caller has looked
     if error.field_violations:
         message = "; ".join(f"{v.field}: {v.problem}" for v in error.field_violations)
     else:
         message = error.message
+    if isinstance(error, UnauthenticatedError):
+        message = f"{message}; the key is taken from BANDIT_KEY"
     if isinstance(error, UnavailableError) and not error.reason:
         message = f"no service answers ({message}): check --target, or start one: bandit-router up"
     return message, BAD_USAGE if isinstance(error, InvalidArgumentError) else FAILED

@@ -14,7 +14,9 @@ from services.cli import (
     calls,
     config,
     doctor,
+    health,
     history,
+    keys,
     policies,
     serving,
     state,
@@ -56,6 +58,7 @@ app.add_typer(policies.app, name="policy", rich_help_panel=_USE)
 app.add_typer(arms.app, name="arm", rich_help_panel=_USE)
 app.add_typer(arms.price_app, name="price", rich_help_panel=_USE)
 app.add_typer(budgets.app, name="budget", rich_help_panel=_USE)
+app.add_typer(keys.app, name="key", rich_help_panel=_USE)
 app.command(rich_help_panel=_USE)(calls.select)
 app.command(rich_help_panel=_USE)(calls.activate)
 app.command(rich_help_panel=_USE)(calls.report)
@@ -67,6 +70,7 @@ app.command(rich_help_panel=_LOOK)(state.state)
 app.command(rich_help_panel=_LOOK)(history.snapshots)
 app.command(rich_help_panel=_LOOK)(tail.tail)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
+app.command(rich_help_panel=_LOOK)(health.health)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)
 app.command(
     rich_help_panel=_LOOK,
@@ -89,6 +93,9 @@ def _describe(
     bandit-router policy create chat --arm small=0.1,0.4 --arm large=2.5,10
     bandit-router select chat "What is the capital of France?"
     bandit-router state chat
+
+    A service that asks for a key finds it in BANDIT_KEY; BANDIT_CA names the PEM file of who signed
+    its certificate.
 
     Exit codes: 0 done, 1 failed, 2 asked for something that makes no sense.
     """

@@ -1,10 +1,14 @@
 """Arguments that several commands take."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    import grpc
+
     from bandit.client import RouterClient
 
 Target = Annotated[
@@ -32,12 +36,38 @@ Port = Annotated[
 Host = Annotated[
     str | None, typer.Option("--host", help="Address to listen on.", show_default=False)
 ]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose it is.")]
 
+DEFAULT_TENANT = "default"
 DEFAULT_TARGET = "127.0.0.1:50051"
 
 
 def connect(target: str, *, timeout_s: float = 10.0, source: str | None = None) -> "RouterClient":
-    """A client of the service at `target`."""
+    """
+    A client of the service at `target`.
+
+    With the key in BANDIT_KEY, where there is one, and over TLS where BANDIT_CA names a file:
+    secrets are not for the process list.
+    """
     from bandit.client import RouterClient
 
-    return RouterClient(target, timeout_s=timeout_s, source=source)
+    return RouterClient(
+        target,
+        key=os.environ.get("BANDIT_KEY") or None,
+        timeout_s=timeout_s,
+        source=source,
+        credentials=channel_credentials(),
+    )
+
+
+def channel_credentials() -> "grpc.ChannelCredentials | None":
+    """For TLS, from BANDIT_CA, BANDIT_CERTIFICATE and BANDIT_CERTIFICATE_KEY; None: without."""
+    from bandit.client import tls
+
+    ca, certificate, key = (
+        Path(named) if (named := os.environ.get(variable)) else None
+        for variable in ("BANDIT_CA", "BANDIT_CERTIFICATE", "BANDIT_CERTIFICATE_KEY")
+    )
+    if ca is None and certificate is None:
+        return None
+    return tls(ca=ca, certificate=certificate, certificate_key=key)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from bandit.client import RouterClient
 from bandit.domain.policy import ContextSource
 from bandit.evaluation.contenders import CONTEXT_FREE, ONLINE_KNN
 from bandit.evaluation.dial import dial_of, frontier_of, settings_of, trial_at
@@ -17,6 +16,7 @@ from bandit.evaluation.stream import stream_of
 from bandit.evaluation.summary import Summary, summary_of
 from bandit.evaluation.trial import Trial
 from services.cli import output
+from services.cli.options import connect
 from services.cli.progress import progress
 from services.cli.replay_task import Task
 from services.replaying import TargetRouter
@@ -97,7 +97,7 @@ def _through(
 ) -> list[Played]:
     trial = task.trial
     passes = []
-    with RouterClient(target, source="replay") as client:
+    with connect(target, source="replay") as client:
         for seed in seeds:
             router = TargetRouter(
                 client,

@@ -45,6 +45,7 @@ def up(
     bandit-router up --data-dir ./data --port 50051
     bandit-router up --database-url postgresql://user@host/database
     """
+    from services.listening import listening
     from services.logs import configure
     from services.settings import Settings
     from services.supervisor import Stack
@@ -52,6 +53,7 @@ def up(
     settings = Settings.load(
         database_url=database_url, data_dir=data_dir, host=host, port=port, workers=workers
     )
+    listening(settings)
     configure(settings, process="supervisor")
     with suppress(KeyboardInterrupt), Stack.start(settings) as stack:  # which is how it ends
         _greet(settings, stack)
@@ -61,6 +63,8 @@ def up(
 def _greet(settings: "Settings", stack: "Stack") -> None:
     target = stack.target
     show(f"[bold green]ready[/] at {escaped(target)}; Ctrl-C ends it")
+    if stack.metrics_url is not None:
+        show(f"  metrics {escaped(stack.metrics_url)}")
     if settings.database_url is None:  # whoever gave a URL knows it, and it may hold a password
         show(f"  database {escaped(stack.database_url)}")
     if settings.database_url is None and settings.data_dir is None:
@@ -84,9 +88,11 @@ def serve(
     bandit-router serve --database-url postgresql://user@host/database --workers 2
     BANDIT_DATABASE_URL=postgresql://user@host/database bandit-router serve --port 50051
     """
+    from services.listening import listening
     from services.settings import Settings
 
     settings = Settings.load(database_url=database_url, host=host, port=port, workers=workers)
+    listening(settings)
     if settings.workers > 1:
         _serve_together(settings)
         return
@@ -101,6 +107,8 @@ def _serve_together(settings: "Settings") -> None:
     configure(settings, process="supervisor")
     with suppress(KeyboardInterrupt), Stack.start(settings, routers_only=True) as stack:
         show(f"[bold green]ready[/] at {escaped(stack.target)}; Ctrl-C ends it")
+        if stack.metrics_url is not None:
+            show(f"  metrics {escaped(stack.metrics_url)}")
         sys.stdout.flush()
         stack.wait()
 

@@ -11,7 +11,7 @@ import typer
 
 from services.cli.budget_view import charged
 from services.cli.failures import CommandError
-from services.cli.options import DatabaseUrl, Json, PolicyName
+from services.cli.options import DEFAULT_TENANT, DatabaseUrl, Json, PolicyName, Tenant
 from services.cli.output import amount, escaped, plain, show, show_json
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def tail(
     interval: Annotated[
         float, typer.Option(min=0.05, metavar="S", help="Seconds between looks.")
     ] = 0.5,
+    tenant: Tenant = DEFAULT_TENANT,
     database_url: DatabaseUrl = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +48,7 @@ def tail(
     from services.settings import Settings
 
     database = Database(Settings.load(database_url=database_url).database_dsn)
-    policy_id = database.policy_id(policy)
+    policy_id = database.policy_id(policy, tenant=tenant)
     if policy_id is None:
         raise CommandError(f"policy {policy!r} does not exist")
     log = _Log(database, policy_id, last=last)

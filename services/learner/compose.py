@@ -22,6 +22,7 @@ from bandit.store.postgres.retention import drop_before
 from services.learner.loop import Learner
 from services.learner.retention import Retention
 from services.settings import Settings
+from services.telemetry.learner import told_of_folds
 
 
 def _dropping(
@@ -48,19 +49,21 @@ def composed(settings: Settings) -> Iterator[Learner]:
     ledger, posteriors = PostgresLedger(engine), PostgresPosteriors(engine)
     history = PostgresHistory(engine)
     try:
-        yield Learner(
-            PostgresLearning(engine),
-            catalog,
-            make_partitions=partial(keep_partitions, engine),
-            drop_old=_dropping(settings, catalog, engine),
-            graduate=lambda policy, at: graduate(
-                policy, keeper, ledger, posteriors, now=at, who="learner"
-            ),
-            keep_snapshot=lambda policy, at: history.keep_scheduled(
-                policy.id, now=at, every=timedelta(minutes=settings.snapshot_interval_minutes)
-            ),
-            clock=now,
-            interval_s=settings.learner_interval_ms / 1000,
-        )
+        with told_of_folds(settings, engine, catalog, clock=now) as told:
+            yield Learner(
+                PostgresLearning(engine),
+                catalog,
+                make_partitions=partial(keep_partitions, engine),
+                drop_old=_dropping(settings, catalog, engine),
+                graduate=lambda policy, at: graduate(
+                    policy, keeper, ledger, posteriors, now=at, who="learner"
+                ),
+                keep_snapshot=lambda policy, at: history.keep_scheduled(
+                    policy.id, now=at, every=timedelta(minutes=settings.snapshot_interval_minutes)
+                ),
+                clock=now,
+                interval_s=settings.learner_interval_ms / 1000,
+                told=told,
+            )
     finally:
         engine.dispose()

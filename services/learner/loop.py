@@ -32,6 +32,8 @@ class Learner:
     Folds outcomes into posteriors, a micro-batch at a time.
 
     Any number may run on one database: a policy that another one is at is passed over.
+
+    told  takes each micro-batch with the seconds that it took; None: nobody is told
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Learner:
         keep_snapshot: Callable[[Policy, datetime], int | None],
         clock: Callable[[], datetime],
         interval_s: float,
+        told: Callable[[Policy, Folded, float], None] | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -58,6 +61,7 @@ class Learner:
         self._snapshot_outage = Outage(_log, "keeping what was learned as it was")
         self._clock = clock
         self._interval_s = interval_s
+        self._told = told
         self._policies: dict[PolicyId, Policy] = {}
         self._partitions_at: datetime | None = None
         self._outage = Outage(_log, "learning")
@@ -184,9 +188,12 @@ class Learner:
 
     def _fold(self, policy: Policy, stopping: Event) -> bool:
         """Fold one micro-batch, unless another learner is at it; whether it was full."""
+        began = time.perf_counter()
         folded = self._folded(policy, stopping)
         if folded is None:
             return False
+        if self._told is not None:
+            self._told(policy, folded, time.perf_counter() - began)
         for cell, fault in (folded.faults or {}).items():
             self._tell_fault(policy, cell, fault)
         for misfit in folded.misfits[:MOST_TOLD]:

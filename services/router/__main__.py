@@ -5,6 +5,7 @@ import sys
 
 from services.child import Parent, parent
 from services.lean import do_without_blas
+from services.listening import listening
 from services.settings import BadSettings, Settings
 
 
@@ -13,7 +14,10 @@ def main() -> int:
     supervisor = parent()
     try:
         if supervisor is None:
-            Settings.load().database_dsn  # noqa: B018 - refuses before the kernels compile
+            # Refuses before the kernels compile.
+            settings = Settings.load()
+            settings.database_dsn  # noqa: B018
+            listening(settings)
         return _serve(supervisor)
     except BadSettings as error:
         print(error, file=sys.stderr)
@@ -28,6 +32,7 @@ def _serve(supervisor: Parent | None) -> int:
 
     from services.logs import configure
     from services.router.server import CannotListen, StoppedServing, serve
+    from services.telemetry.endpoint import CannotTellMetrics
 
     def tell_ready(port: int) -> None:
         if supervisor is not None:
@@ -38,7 +43,7 @@ def _serve(supervisor: Parent | None) -> int:
     try:
         # `asyncio.run` would wait for threads, and they may wait for a database that is silent.
         uvloop.new_event_loop().run_until_complete(serve(settings, tell_ready=tell_ready))
-    except (CannotListen, StoppedServing) as error:
+    except (CannotListen, CannotTellMetrics, StoppedServing) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -3,9 +3,10 @@
 from bandit.wire import catalog_pb2 as pb
 from bandit.wire import catalog_pb2_grpc
 from services.router import translate_catalog as translate
-from services.router.freshness import FreshCatalog, FreshLearning
+from services.router.freshness import FreshCatalog
+from services.router.request import caller
 from services.router.servicers import Context
-from services.router.translate import source
+from services.router.tenants import Tenants
 from services.router.translate_budget import budget_status_message, new_budget
 from services.router.translate_fields import moment, present
 from services.router.translate_settings import settings
@@ -14,9 +15,13 @@ from services.router.translate_settings import settings
 class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     """`bandit.router.v1.Catalog`."""
 
-    def __init__(self, catalog: FreshCatalog, learning: FreshLearning) -> None:
-        self._catalog = catalog
-        self._learning = learning
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
+
+    @property
+    def _catalog(self) -> FreshCatalog:
+        """The caller's."""
+        return self._tenants.of(caller().tenant).catalog
 
     async def CreatePolicy(
         self, request: pb.CreatePolicyRequest, context: Context
@@ -27,7 +32,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
                 settings(request.settings),
                 translate.new_arms(request),
                 key=present(request, "key"),
-                who=source(context),
+                who=caller().source,
             )
         )
         return pb.CreatePolicyResponse(policy=translate.policy_message(described))
@@ -56,7 +61,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
                 translate.policy_name(request),
                 settings(request.settings),
                 expected_version=translate.expected_version(request),
-                who=source(context),
+                who=caller().source,
             )
         )
         return pb.UpdatePolicyResponse(policy=translate.policy_message(described))
@@ -66,7 +71,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     ) -> pb.ArchivePolicyResponse:
         described = await self._catalog.change(
             lambda keeper: keeper.archive_policy(
-                translate.policy_name(request), who=source(context)
+                translate.policy_name(request), who=caller().source
             )
         )
         return pb.ArchivePolicyResponse(policy=translate.policy_message(described))
@@ -74,7 +79,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     async def AddArm(self, request: pb.AddArmRequest, context: Context) -> pb.AddArmResponse:
         described = await self._catalog.change(
             lambda keeper: keeper.add_arm(
-                translate.policy_name(request), translate.new_arm(request.arm), who=source(context)
+                translate.policy_name(request), translate.new_arm(request.arm), who=caller().source
             )
         )
         return pb.AddArmResponse(policy=translate.policy_message(described))
@@ -88,7 +93,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
                 translate.arm_name(request),
                 context_window_tokens=present(request, "context_window_tokens"),
                 explore_limit_usd=present(request, "explore_limit_usd"),
-                who=source(context),
+                who=caller().source,
             )
         )
         return pb.UpdateArmResponse(policy=translate.policy_message(described))
@@ -101,7 +106,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
                 translate.policy_name(request),
                 translate.arm_name(request),
                 translate.status(request),
-                who=source(context),
+                who=caller().source,
             )
         )
         return pb.SetArmStatusResponse(policy=translate.policy_message(described))
@@ -111,7 +116,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     ) -> pb.RemoveArmResponse:
         described = await self._catalog.change(
             lambda keeper: keeper.remove_arm(
-                translate.policy_name(request), translate.arm_name(request), who=source(context)
+                translate.policy_name(request), translate.arm_name(request), who=caller().source
             )
         )
         return pb.RemoveArmResponse(policy=translate.policy_message(described))
@@ -123,7 +128,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
                 translate.arm_name(request),
                 translate.new_price(request),
                 valid_from=moment(request, "valid_from"),
-                who=source(context),
+                who=caller().source,
             )
         )
         return pb.SetPriceResponse(policy=translate.policy_message(described))
@@ -133,7 +138,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     ) -> pb.SetBudgetResponse:
         described = await self._catalog.change(
             lambda keeper: keeper.set_budget(
-                translate.policy_name(request), new_budget(request), who=source(context)
+                translate.policy_name(request), new_budget(request), who=caller().source
             )
         )
         return pb.SetBudgetResponse(policy=translate.policy_message(described))
@@ -141,5 +146,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServicer):
     async def GetBudget(
         self, request: pb.GetBudgetRequest, context: Context
     ) -> pb.GetBudgetResponse:
-        state = await self._learning.budget(translate.policy_name(request))
+        state = await self._tenants.of(caller().tenant).learning.budget(
+            translate.policy_name(request)
+        )
         return pb.GetBudgetResponse(status=budget_status_message(state))

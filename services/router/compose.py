@@ -2,7 +2,8 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandit.domain.errors import Unavailable
+from bandit.domain.tenant import Tenant
 from bandit.features.encoder import Encoder, WordLlamaEncoder
 from bandit.routing.activation import Activation
 from bandit.routing.backlog import Backlog
 from bandit.routing.budgets import Budgets
 from bandit.routing.catalog import CatalogKeeper
-from bandit.routing.feedback import Feedback
 from bandit.routing.router import Router
 from bandit.store.postgres.activations import PostgresActivationLog
 from bandit.store.postgres.catalog import PostgresCatalog
+from bandit.store.postgres.credentials import PostgresCredentials
 from bandit.store.postgres.decisions import PostgresDecisionLog
 from bandit.store.postgres.engine import make_engine
 from bandit.store.postgres.history import PostgresHistory
@@ -44,9 +46,13 @@ from services.router.freshness import (
 )
 from services.router.history import ServedHistory
 from services.router.outages import BacklogWitness, tell_loss
-from services.router.snapshots import ServedSnapshots
+from services.router.served_credentials import ServedCredentials
+from services.router.snapshots import ServedSnapshots, TenantSnapshots
+from services.router.tenants import TenantParts, Tenants
 from services.router.uuid7 import RANDOM_BYTES, Uuid7s, uuid7
 from services.settings import Settings
+from services.telemetry.router import RouterTelemetry
+from services.telemetry.sources import Sources
 
 _PARTITIONS_EVERY_S = 3600.0
 _PARTITIONS_RETRY_S = 5.0
@@ -64,12 +70,9 @@ class Parts:
     is_migrated   whether the database's schema is this version's; blocks
     """
 
-    router: FreshRouter
-    activation: FreshActivation
-    feedback: FreshFeedback
-    catalog: FreshCatalog
-    learning: FreshLearning
-    history: ServedHistory
+    telemetry: RouterTelemetry
+    tenants: Tenants
+    credentials: ServedCredentials
     snapshots: ServedSnapshots
     encoder: "LoadedLater"
     backlog: Backlog
@@ -110,6 +113,8 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
     """The parts over the settings' database, which need not be there yet; closed at the end."""
     url = settings.database_dsn
     async with AsyncExitStack() as closing:
+        telemetry = RouterTelemetry(settings)
+        closing.push_async_callback(telemetry.close)
         engine = make_engine(url)
         closing.callback(engine.dispose)
         decisions, outcomes = PostgresDecisionLog(url), PostgresOutcomeLog(url)
@@ -118,7 +123,7 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         activations = PostgresActivationLog(url)
         closing.push_async_callback(activations.close)
         backlog = Backlog(
-            decisions,
+            telemetry.decision_log(decisions),
             BacklogWitness(),
             commit_wait_s=settings.commit_wait_ms / 1000,
             most_decisions=settings.offline_buffer,
@@ -133,43 +138,62 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
             clock=now,
             poll_interval_s=settings.poll_interval_ms / 1000,
         )
+        outcomes_told_of = telemetry.outcome_log(outcomes)
+        counted = telemetry.backlog(backlog, snapshots.policy_of)
         keeper = CatalogKeeper(catalog, clock=now, new_id=new_id, random_bytes=secrets.token_bytes)
         keeping_days = _keep_days(partial(keep_partitions, engine))
         ledger, budgets = PostgresLedger(engine), Budgets()
         closing.push_async_callback(_hand_back, budgets, ledger)
         keeping_books = keep_books(budgets, ledger, snapshots, clock=now)
-        for task in (snapshots.keep_fresh(), _wake(snapshots, url), keeping_days, keeping_books):
+        credentials = ServedCredentials(PostgresCredentials(engine))
+        for task in (
+            snapshots.keep_fresh(),
+            credentials.keep_fresh(),
+            _wake((snapshots.wake, credentials.wake), url),
+            keeping_days,
+            keeping_books,
+            telemetry.keep(Sources(backlog, snapshots, budgets, engine, now)),
+        ):
             closing.push_async_callback(_cancelled, asyncio.create_task(task))
-        history = ServedHistory(
-            catalog, PostgresHistory(engine), PostgresRebuilds(engine), snapshots, clock=now
-        )
-        closing.callback(history.close)
-        yield Parts(
-            router=FreshRouter(
-                Router(
-                    snapshots,
-                    backlog,
-                    encoder,
-                    ledger,
-                    budgets=budgets,
-                    clock=now,
-                    new_id=Uuid7s(now, secrets.token_bytes),
-                ),
-                snapshots,
-            ),
-            activation=FreshActivation(
-                Activation(snapshots, backlog, activations, clock=now), snapshots
-            ),
-            feedback=FreshFeedback(Feedback(snapshots, backlog, outcomes, clock=now), snapshots),
-            catalog=FreshCatalog(keeper, catalog, snapshots, clock=now),
-            learning=FreshLearning(
-                catalog,
-                posteriors,
-                snapshots,
-                SpendingReader(ledger, budgets, clock=now),
+        rebuilding = ThreadPoolExecutor(1, thread_name_prefix="rebuild")
+        # Waits for the rebuild under way; those behind it do not begin.
+        closing.callback(partial(rebuilding.shutdown, wait=True, cancel_futures=True))
+
+        def parts_of(tenant: Tenant) -> TenantParts:
+            own = TenantSnapshots(snapshots, tenant)
+            router = Router(
+                own,
+                counted,
+                encoder,
+                ledger,
+                budgets=budgets,
                 clock=now,
-            ),
-            history=history,
+                new_id=Uuid7s(now, secrets.token_bytes),
+            )
+            spending = SpendingReader(ledger, budgets, clock=now)
+            return TenantParts(
+                router=FreshRouter(router, own),
+                activation=FreshActivation(Activation(own, backlog, activations, clock=now), own),
+                feedback=FreshFeedback(
+                    telemetry.feedback(own, backlog, outcomes_told_of, clock=now), own
+                ),
+                catalog=FreshCatalog(keeper.of(tenant), catalog, own, clock=now),
+                learning=FreshLearning(catalog, posteriors, own, spending, clock=now),
+                history=ServedHistory(
+                    catalog,
+                    PostgresHistory(engine),
+                    PostgresRebuilds(engine),
+                    own,
+                    rebuilding,
+                    clock=now,
+                    tenant=tenant,
+                ),
+            )
+
+        yield Parts(
+            telemetry=telemetry,
+            tenants=Tenants(parts_of),
+            credentials=credentials,
             snapshots=snapshots,
             encoder=encoder,
             backlog=backlog,
@@ -177,10 +201,11 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         )
 
 
-async def _wake(snapshots: ServedSnapshots, url: str) -> None:
+async def _wake(sleepers: Sequence[Callable[[], None]], url: str) -> None:
     """Look at once when the database tells of a change, instead of at the next poll."""
     async for _ in changes(url):
-        snapshots.wake()
+        for wake in sleepers:
+            wake()
 
 
 async def _keep_days(make_partitions: Callable[[datetime], int]) -> None:

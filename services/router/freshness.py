@@ -6,7 +6,7 @@ into the database again, since another process may have made it a moment ago.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bandit.domain.arm import arm_from_bits
 from bandit.domain.errors import (
@@ -22,11 +22,10 @@ from bandit.domain.policy import Policy
 from bandit.domain.query import Query
 from bandit.routing.activation import Activation, Wanted
 from bandit.routing.catalog import CatalogKeeper
-from bandit.routing.feedback import Feedback
+from bandit.routing.feedback import Feedback, Policies
 from bandit.routing.ports import Catalog, PosteriorReader
-from bandit.routing.router import Answer, Router
+from bandit.routing.router import Answer, Router, Snapshots
 from services.router.budget_state import BudgetState, SpendingReader, SpendingState
-from services.router.snapshots import ServedSnapshots
 from services.router.state import State, state_of
 from services.router.translate_catalog import Described
 from services.router.translate_fields import moved
@@ -38,10 +37,22 @@ _Asked = TypeVar("_Asked")
 _Answer = TypeVar("_Answer")
 
 
+class KeptFresh(Snapshots, Policies, Protocol):
+    """What is served, and that it can be looked for again."""
+
+    def refresh(self) -> Awaitable[bool]:
+        """See `ServedSnapshots.refresh`."""
+        ...
+
+    def look_again(self) -> Awaitable[bool]:
+        """See `ServedSnapshots.look_again`."""
+        ...
+
+
 class FreshRouter:
     """`routing.router.Router` over snapshots that are kept fresh."""
 
-    def __init__(self, router: Router, snapshots: ServedSnapshots) -> None:
+    def __init__(self, router: Router, snapshots: KeptFresh) -> None:
         self._router = router
         self._snapshots = snapshots
 
@@ -89,7 +100,7 @@ class FreshRouter:
 class FreshActivation:
     """`routing.activation.Activation` over policies that are kept fresh."""
 
-    def __init__(self, activation: Activation, snapshots: ServedSnapshots) -> None:
+    def __init__(self, activation: Activation, snapshots: KeptFresh) -> None:
         self._activation = activation
         self._snapshots = snapshots
 
@@ -102,7 +113,7 @@ class FreshActivation:
 class FreshFeedback:
     """`routing.feedback.Feedback` over policies that are kept fresh."""
 
-    def __init__(self, feedback: Feedback, snapshots: ServedSnapshots) -> None:
+    def __init__(self, feedback: Feedback, snapshots: KeptFresh) -> None:
         self._feedback = feedback
         self._snapshots = snapshots
 
@@ -125,7 +136,7 @@ class FreshCatalog:
         self,
         keeper: CatalogKeeper,
         catalog: Catalog,
-        snapshots: ServedSnapshots,
+        snapshots: KeptFresh,
         *,
         clock: Callable[[], datetime],
     ) -> None:
@@ -171,7 +182,7 @@ class FreshLearning:
         self,
         catalog: Catalog,
         posteriors: PosteriorReader,
-        snapshots: ServedSnapshots,
+        snapshots: KeptFresh,
         spending: SpendingReader | None = None,
         *,
         clock: Callable[[], datetime],
@@ -216,7 +227,7 @@ class FreshLearning:
 async def _each(
     asked: Sequence[_Asked | BanditError],
     use_case: Callable[[Sequence[_Asked]], Awaitable[Sequence[_Answer | BanditError]]],
-    snapshots: ServedSnapshots,
+    snapshots: KeptFresh,
     *,
     patience_s: float | None = None,
 ) -> list[_Answer | BanditError]:
@@ -262,7 +273,7 @@ async def _where_open(
     return [one if isinstance(one, BanditError) else next(answers) for one in asked]
 
 
-async def _looking_again(ask: Callable[[], _Answer], snapshots: ServedSnapshots) -> _Answer:
+async def _looking_again(ask: Callable[[], _Answer], snapshots: KeptFresh) -> _Answer:
     """What `ask` answers, asked again where something is missing that may be there by now."""
     try:
         return ask()

@@ -8,13 +8,15 @@ from typing import TypeVar
 
 from bandit.domain.errors import UnknownPolicy
 from bandit.domain.policy import Policy
+from bandit.domain.tenant import DEFAULT_TENANT, Tenant
 from bandit.routing.history import History, SnapshotInfo
 from bandit.routing.log_fold import RebuildStore
 from bandit.routing.ports import Catalog
 from bandit.routing.rebuild_rules import Asked
 from bandit.routing.rebuilding import Rebuilt, rebuild
 from services.logs import logger
-from services.router.snapshots import ServedSnapshots
+from services.router.freshness import KeptFresh
+from services.router.request import call_facts
 
 _log = logger(__name__)
 _Answer = TypeVar("_Answer")
@@ -22,9 +24,11 @@ _Answer = TypeVar("_Answer")
 
 class ServedHistory:
     """
-    `routing.history` and `routing.rebuilding` in a thread of their own, one rebuild at a time.
+    `routing.history` and `routing.rebuilding` of a tenant, one rebuild at a time.
 
-    What was promoted is served before the answer leaves.  `close` waits for what is under way.
+    What was promoted is served before the answer leaves.
+
+    thread   one, for the rebuilds of all tenants
     """
 
     def __init__(
@@ -32,20 +36,27 @@ class ServedHistory:
         catalog: Catalog,
         history: History,
         rebuilds: RebuildStore,
-        snapshots: ServedSnapshots,
+        snapshots: KeptFresh,
+        thread: ThreadPoolExecutor,
         *,
         clock: Callable[[], datetime],
+        tenant: Tenant = DEFAULT_TENANT,
     ) -> None:
         self._catalog = catalog
+        self._tenant = tenant
         self._history = history
         self._rebuilds = rebuilds
         self._snapshots = snapshots
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild")
+        self._thread = thread
 
     async def snapshots(self, name: str) -> Sequence[SnapshotInfo]:
         """The snapshots of a policy, newest first."""
-        return await asyncio.to_thread(lambda: self._history.snapshots(self._catalog.get(name).id))
+
+        def blocking() -> Sequence[SnapshotInfo]:
+            return self._history.snapshots(self._catalog.get(name, self._tenant).id)
+
+        return await asyncio.to_thread(blocking)
 
     async def rebuild(self, name: str, asked: Asked, *, who: str) -> Rebuilt:
         """
@@ -56,7 +67,7 @@ class ServedHistory:
 
         def blocking() -> Rebuilt:
             # From the database, at the last moment: a rebuild has to know every arm.
-            policy = _in_service(self._catalog.get(name))
+            policy = _in_service(self._catalog.get(name, self._tenant))
             return rebuild(self._rebuilds, policy, asked, now=self._clock(), who=who)
 
         result = await self._in_thread(blocking)
@@ -68,13 +79,10 @@ class ServedHistory:
                 learned_version=result.learned_version,
                 changed=result.changed,
                 rows_left_out=result.rows_left_out,
+                **call_facts(),
             )
             await self._snapshots.refresh()
         return result
-
-    def close(self) -> None:
-        """Wait for the rebuild under way; those behind it do not begin."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def _in_thread(self, call: Callable[[], _Answer]) -> _Answer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

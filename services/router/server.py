@@ -22,9 +22,11 @@ from bandit.wire import (
     router_pb2,
     router_pb2_grpc,
 )
+from services.listening import Listening, address_of, listening
 from services.logs import Outage, logger
 from services.router.catalog_servicer import CatalogServicer
-from services.router.compose import Parts, composed
+from services.router.compose import Parts, composed, now
+from services.router.gate import Gate
 from services.router.grpc_server import Server
 from services.router.servicers import FeedbackServicer, LearningServicer, RouterServicer
 from services.router.wrapping import Calls
@@ -45,11 +47,11 @@ _LEAST_FLUSH_S = 0.5
 _CALLS_OF_A_CONNECTION = 500
 _MOST_UNSEEN = 20_000
 _WINDOW_BYTES = 2**20  # of what is sent on one stream and not read yet
+_ASK_AFTER_MS, _ANSWER_WITHIN_MS = 60_000, 20_000  # whether the other end is still there
+_ASKED_EVERY_MS = 10_000  # the most often that a caller may ask us: no client asks more often
 _METADATA_BYTES, _MOST_METADATA_BYTES = 8 * 1024, 16 * 1024
 _GREETING_MS = 10_000  # for a connection to begin as HTTP/2 does, and to take in our settings
 _IDLE_MS = 300_000  # after which a connection without calls is closed
-_ALIVE_EVERY_MS, _ALIVE_WITHIN_MS = 60_000, 20_000
-_PINGS_MS = 30_000  # callers may ask whether we are alive that often, as our own client does
 _OWN_FILES = 128  # descriptors that are not for connections of callers
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -77,23 +79,42 @@ async def serve(
     Serve until SIGTERM or SIGINT, then drain.
 
     tell_ready   called with the port once every service is ready
-    Raises CannotListen or StoppedServing.
+    Raises CannotListen, StoppedServing, and BadSettings where it must not listen so.
     """
+    how = listening(settings)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with composed(settings) as parts:
         server = Server(_options(settings))
-        calls = Calls(server, most_under_way=settings.max_calls)
+        gate = Gate(
+            parts.credentials,
+            is_open=how.is_local,
+            takes_certificates=how.takes_client_certificates,
+            max_streams=settings.max_streams,
+            workers=settings.workers,
+            clock=now,
+        )
+        calls = Calls(
+            parts.telemetry.server(server),
+            gate,
+            most_under_way=settings.max_calls,
+            most_wait_s=settings.max_wait_ms / 1000,
+        )
         readiness = _add_services(server, calls, parts, settings, stopping)
-        port = _bound(server, settings)
+        port = _bound(server, settings, how)
         await _set_all(readiness, _NOT_SERVING)
         await server.start()
-        _log.info("listening", address=f"{settings.host}:{port}")
-        preparing = asyncio.create_task(_prepare(parts, readiness, lambda: tell_ready(port)))
+        _log.info(
+            "listening",
+            address=address_of(settings.host, port),
+            tls=how.certificates is not None,
+        )
+        preparing = asyncio.create_task(_prepare(parts, how, readiness, lambda: tell_ready(port)))
         await _told_to_stop(stopping, server)
         _log.info("draining")
+        parts.telemetry.ready(False)
         preparing.cancel()
         await asyncio.wait([preparing])
         await _set_all(readiness, _NOT_SERVING)
@@ -128,16 +149,33 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         # Limits hold for a caller from when it says that it knows them.
         ("grpc.http2.settings_timeout", _GREETING_MS),
         ("grpc.max_connection_idle_ms", _IDLE_MS),
-        ("grpc.keepalive_time_ms", _ALIVE_EVERY_MS),
-        ("grpc.keepalive_timeout_ms", _ALIVE_WITHIN_MS),
-        ("grpc.http2.ping_timeout_ms", _ALIVE_WITHIN_MS),  # this one it is that counts
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", _PINGS_MS),
         ("grpc.max_allowed_incoming_connections", _most_connections()),
         ("grpc.server.max_pending_requests", _MOST_UNSEEN),
         ("grpc.server.max_pending_requests_hard_limit", _MOST_UNSEEN),
         # Two services on one port would share its calls without a word.
         ("grpc.so_reuseport", int(settings.workers > 1)),
+        *_keepalive(settings),
+    )
+
+
+def _keepalive(settings: Settings) -> Sequence[tuple[str, int]]:
+    """
+    How long a connection lives, and how its ends find out that the other one is gone.
+
+    At its age a connection takes no new calls, which its client sends on another one; those under
+    way, and streams, go on for as long as they like.  gRPC draws the age within 10% of what is set.
+    Left to itself it looks for a caller that is gone every two hours, and ends the connection of
+    one that asks us more often than every five minutes while a stream of its is silent.
+    """
+    age_s = settings.max_connection_age_s
+    return (
+        ("grpc.keepalive_time_ms", _ASK_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", _ANSWER_WITHIN_MS),
+        ("grpc.http2.ping_timeout_ms", _ANSWER_WITHIN_MS),  # it is this one that counts
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ASKED_EVERY_MS),
+        *((("grpc.max_connection_age_ms", age_s * 1000),) if age_s is not None else ()),
     )
 
 
@@ -157,18 +195,15 @@ def _add_services(
 ) -> health.aio.HealthServicer:
     most = settings.max_batch
     wrapping = cast("grpc.aio.Server", calls)  # as far as the generated code uses one
+    tenants = parts.tenants
     router_pb2_grpc.add_RouterServicer_to_server(
-        RouterServicer(parts.router, parts.activation, max_batch=most, stopping=stopping), wrapping
+        RouterServicer(tenants, max_batch=most, stopping=stopping), wrapping
     )
     feedback_pb2_grpc.add_FeedbackServicer_to_server(
-        FeedbackServicer(parts.feedback, max_batch=most, stopping=stopping), wrapping
+        FeedbackServicer(tenants, max_batch=most, stopping=stopping), wrapping
     )
-    catalog_pb2_grpc.add_CatalogServicer_to_server(
-        CatalogServicer(parts.catalog, parts.learning), wrapping
-    )
-    learning_pb2_grpc.add_LearningServicer_to_server(
-        LearningServicer(parts.learning, parts.history), wrapping
-    )
+    catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogServicer(tenants), wrapping)
+    learning_pb2_grpc.add_LearningServicer_to_server(LearningServicer(tenants), wrapping)
     readiness = health.aio.HealthServicer()  # "" serves from here on: the process answers
     health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
     names = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -176,20 +211,27 @@ def _add_services(
     return readiness
 
 
-def _bound(server: grpc.aio.Server, settings: Settings) -> int:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    address = f"{host}:{settings.port}"
+def _bound(server: grpc.aio.Server, settings: Settings, how: Listening) -> int:
+    """The port; of a Unix socket 0."""
+    address = address_of(settings.host, settings.port)
     try:
-        port = server.add_insecure_port(address)
+        port = (
+            server.add_insecure_port(address)
+            if how.certificates is None
+            else server.add_secure_port(address, how.certificates.credentials())
+        )
     except RuntimeError:
         raise CannotListen(address) from None
     if port == 0:
         raise CannotListen(address)
-    return port
+    return 0 if address == settings.host else port
 
 
 async def _prepare(
-    parts: Parts, readiness: health.aio.HealthServicer, tell_ready: Callable[[], None]
+    parts: Parts,
+    how: Listening,
+    readiness: health.aio.HealthServicer,
+    tell_ready: Callable[[], None],
 ) -> None:
     """Become ready as soon as all is there: the encoder, the schema, the first snapshots."""
     loading = asyncio.create_task(parts.encoder.load())
@@ -207,12 +249,22 @@ async def _prepare(
     while not parts.snapshots.is_loaded:
         if not await parts.snapshots.refresh():
             await asyncio.sleep(_READINESS_INTERVAL_S)
+    while not parts.credentials.is_loaded:
+        if not await parts.credentials.refresh():
+            await asyncio.sleep(_READINESS_INTERVAL_S)
+    if not parts.credentials.held:
+        _log.info(
+            "no key exists: everybody on this machine may call"
+            if how.is_local
+            else "no key exists: every call is refused; `bandit-router key create` makes one"
+        )
     await loading
     # What is here stays: a collector that looks at it again and again stops the world each time.
     gc.collect()
     gc.freeze()
     await _set_all(readiness, _SERVING)
     _log.info("ready")
+    parts.telemetry.ready(True)
     tell_ready()
 
 

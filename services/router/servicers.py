@@ -18,11 +18,11 @@ from bandit.wire import (
     router_pb2_grpc,
 )
 from services.router import translate, translate_history
-from services.router.freshness import FreshActivation, FreshFeedback, FreshLearning, FreshRouter
-from services.router.history import ServedHistory
+from services.router.request import admitted, caller
 from services.router.selection import Selection
 from services.router.status import status_of
 from services.router.streams import Stream
+from services.router.tenants import Tenants
 from services.router.wrapping import raw
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,17 +33,9 @@ _STOPPING = "the service is stopping"
 class RouterServicer(router_pb2_grpc.RouterServicer):
     """`bandit.router.v1.Router`."""
 
-    def __init__(
-        self,
-        router: FreshRouter,
-        activation: FreshActivation,
-        *,
-        max_batch: int,
-        stopping: asyncio.Event,
-    ) -> None:
-        self._router = router
-        self._selection = Selection(router)
-        self._activation = activation
+    def __init__(self, tenants: Tenants, *, max_batch: int, stopping: asyncio.Event) -> None:
+        self._tenants = tenants
+        self._selection = Selection(tenants)
         self._max_batch = max_batch
         self._stopping = stopping
 
@@ -54,8 +46,10 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
     async def BatchSelect(
         self, request: router_pb2.BatchSelectRequest, context: Context
     ) -> router_pb2.BatchSelectResponse:
-        queries = translate.queries(request, most=self._max_batch)
-        return translate.batch_select_response(request, await self._router.select_each(queries))
+        asking = caller()
+        queries = translate.queries(request, most=asking.batch_of(self._max_batch))
+        answers = await self._tenants.of(asking.tenant).router.select_each(queries)
+        return translate.batch_select_response(request, answers)
 
     async def SelectStream(
         self, request_iterator: AsyncIterator[router_pb2.SelectStreamRequest], context: Context
@@ -71,6 +65,7 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
         self, request: router_pb2.SelectStreamRequest
     ) -> router_pb2.SelectStreamResponse:
         try:
+            await admitted()
             response = await self._selection.response(request.request)
             item = router_pb2.BatchSelectItem(response=response)
         except BanditError as error:
@@ -80,49 +75,57 @@ class RouterServicer(router_pb2_grpc.RouterServicer):
     async def Preview(
         self, request: router_pb2.PreviewRequest, context: Context
     ) -> router_pb2.PreviewResponse:
-        answer = await self._router.preview(translate.preview_query(request))
+        answer = await self._tenants.of(caller().tenant).router.preview(
+            translate.preview_query(request)
+        )
         return translate.preview_response(answer)
 
     async def Activate(
         self, request: router_pb2.ActivateRequest, context: Context
     ) -> router_pb2.ActivateResponse:
-        was_active = await self._activation.activate(translate.wanted(request))
+        activation = self._tenants.of(caller().tenant).activation
+        was_active = await activation.activate(translate.wanted(request))
         return translate.activate_response(was_active)
 
 
 class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
     """`bandit.router.v1.Feedback`."""
 
-    def __init__(self, feedback: FreshFeedback, *, max_batch: int, stopping: asyncio.Event) -> None:
-        self._feedback = feedback
+    def __init__(self, tenants: Tenants, *, max_batch: int, stopping: asyncio.Event) -> None:
+        self._tenants = tenants
         self._max_batch = max_batch
         self._stopping = stopping
 
     async def Report(
         self, request: feedback_pb2.ReportRequest, context: Context
     ) -> feedback_pb2.ReportResponse:
-        report = translate.report(request, source=translate.source(context))
-        return translate.report_response(await self._feedback.report(report))
+        asking = caller()
+        report = translate.report(request, source=asking.source)
+        receipts = await self._tenants.of(asking.tenant).feedback.report(report)
+        return translate.report_response(receipts)
 
     async def BatchReport(
         self, request: feedback_pb2.BatchReportRequest, context: Context
     ) -> feedback_pb2.BatchReportResponse:
-        source = translate.source(context)
-        reports = translate.reports(request, source=source, most=self._max_batch)
-        return translate.batch_report_response(await self._feedback.report_each(reports))
+        asking = caller()
+        most = asking.batch_of(self._max_batch)
+        reports = translate.reports(request, source=asking.source, most=most)
+        answers = await self._tenants.of(asking.tenant).feedback.report_each(reports)
+        return translate.batch_report_response(answers)
 
     async def ReportStream(
         self, request_iterator: AsyncIterator[feedback_pb2.ReportStreamRequest], context: Context
     ) -> AsyncIterator[feedback_pb2.ReportStreamResponse]:
-        source = translate.source(context)
+        feedback = self._tenants.of(caller().tenant).feedback
 
         async def reported(
             request: feedback_pb2.ReportStreamRequest,
         ) -> feedback_pb2.ReportStreamResponse:
             answer: list[Receipt] | BanditError
             try:
-                report = translate.report(request.report, source=source)
-                answer = await self._feedback.report(report)
+                asking = await admitted()
+                report = translate.report(request.report, source=asking.source)
+                answer = await feedback.report(report)
             except BanditError as error:
                 answer = error
             return feedback_pb2.ReportStreamResponse(item=translate.report_item(answer))
@@ -138,32 +141,37 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
 class LearningServicer(learning_pb2_grpc.LearningServicer):
     """`bandit.router.v1.Learning`."""
 
-    def __init__(self, learning: FreshLearning, history: ServedHistory) -> None:
-        self._learning = learning
-        self._history = history
+    def __init__(self, tenants: Tenants) -> None:
+        self._tenants = tenants
 
     async def GetState(
         self, request: learning_pb2.GetStateRequest, context: Context
     ) -> learning_pb2.GetStateResponse:
-        state = await self._learning.state(translate.policy_name(request))
+        learning = self._tenants.of(caller().tenant).learning
+        state = await learning.state(translate.policy_name(request))
         return translate.get_state_response(state)
 
     async def ListSnapshots(
         self, request: learning_pb2.ListSnapshotsRequest, context: Context
     ) -> learning_pb2.ListSnapshotsResponse:
-        snapshots = await self._history.snapshots(translate_history.policy_name(request))
+        history = self._tenants.of(caller().tenant).history
+        snapshots = await history.snapshots(translate_history.policy_name(request))
         return translate_history.list_snapshots_response(snapshots)
 
     async def Rebuild(
         self, request: learning_pb2.RebuildRequest, context: Context
     ) -> learning_pb2.RebuildResponse:
         name, asked = translate_history.asked_to_rebuild(request)
-        rebuilt = await self._history.rebuild(name, asked, who=translate.source(context))
+        asking = caller()
+        history = self._tenants.of(asking.tenant).history
+        rebuilt = await history.rebuild(name, asked, who=asking.source)
         return translate_history.rebuild_response(name, rebuilt)
 
     async def Rollback(
         self, request: learning_pb2.RollbackRequest, context: Context
     ) -> learning_pb2.RollbackResponse:
         name, asked = translate_history.asked_to_roll_back(request)
-        rebuilt = await self._history.rebuild(name, asked, who=translate.source(context))
+        asking = caller()
+        history = self._tenants.of(asking.tenant).history
+        rebuilt = await history.rebuild(name, asked, who=asking.source)
         return translate_history.rollback_response(name, rebuilt)

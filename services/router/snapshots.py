@@ -10,6 +10,7 @@ from types import MappingProxyType
 from bandit.domain.arm import ArmId
 from bandit.domain.errors import BanditError, Unavailable, UnknownPolicy
 from bandit.domain.policy import Policy, PolicyId
+from bandit.domain.tenant import DEFAULT_TENANT, Tenant
 from bandit.features.schema import schema_of
 from bandit.policies.eligibility import filters_of
 from bandit.routing.ports import Catalog, Cell, PosteriorReader, Versions
@@ -38,10 +39,22 @@ class _Held:
     aged_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    How well a policy is served.
+
+    age_s            since what is served was last found to be what the database holds
+    versions_behind  learned versions that are known of and not served
+    """
+
+    policy: Policy
+    age_s: float
+    versions_behind: int
+
+
 class ServedSnapshots:
     """
-    Implements `routing.router.Snapshots` and `routing.feedback.Policies`.
-
     Reads happen in a thread, swaps on the event loop; what was handed out never changes.  When a
     refresh fails, what is held is served on.
     """
@@ -59,7 +72,9 @@ class ServedSnapshots:
         self._clock = clock
         self._poll_interval_s = poll_interval_s
         self._held: Mapping[PolicyId, _Held] = {}
-        self._by_name: Mapping[str, _Held] = MappingProxyType({})
+        self._by_name: Mapping[tuple[Tenant, str], _Held] = MappingProxyType({})
+        self._counted: Mapping[PolicyId, Versions] = {}
+        self._confirmed: dict[PolicyId, float] = {}  # when its newest was seen to be what is held
         self._is_loaded = False
         self._running = asyncio.Lock()
         self._queued: asyncio.Task[bool] | None = None
@@ -74,27 +89,46 @@ class ServedSnapshots:
 
     # What is served
 
-    def get(self, policy: str) -> Snapshot:
+    def get(self, policy: str, tenant: Tenant = DEFAULT_TENANT) -> Snapshot:
         """The current snapshot of a policy; `UnknownPolicy` where it is archived too."""
-        held = self._by_name.get(policy)
-        if held is None and not self._is_loaded:
-            raise Unavailable("the service is starting")
-        if held is None or held.policy.is_archived:
+        held = self._of_name(policy, tenant)
+        if held.policy.is_archived:
             raise UnknownPolicy(policy)
         return held.snapshot
 
-    def policy(self, name: str) -> Policy:
+    def policy(self, name: str, tenant: Tenant = DEFAULT_TENANT) -> Policy:
         """The policy of that name, archived ones too: their outcomes are still taken."""
-        held = self._by_name.get(name)
-        if held is None and not self._is_loaded:
-            raise Unavailable("the service is starting")
+        return self._of_name(name, tenant).policy
+
+    def _of_name(self, name: str, tenant: Tenant) -> _Held:
+        held = self._by_name.get((tenant, name))
         if held is None:
-            raise UnknownPolicy(name)
-        return held.policy
+            raise UnknownPolicy(name) if self._is_loaded else Unavailable("the service is starting")
+        return held
 
     def policies(self) -> list[Policy]:
         """All that are in service."""
         return [held.policy for held in self._held.values() if not held.policy.is_archived]
+
+    def policy_of(self, policy_id: PolicyId) -> Policy | None:
+        """The policy of that id, archived or not; None: it is not held here."""
+        held = self._held.get(policy_id)
+        return None if held is None else held.policy
+
+    def standing(self) -> list[Standing]:
+        """How well each policy in service is served."""
+        now = time.monotonic()
+        return [
+            Standing(
+                held.policy,
+                now - self._confirmed.get(policy_id, now),
+                max(0, self._counted[policy_id].learned - held.versions.learned)
+                if policy_id in self._counted
+                else 0,
+            )
+            for policy_id, held in self._held.items()
+            if not held.policy.is_archived
+        ]
 
     # Keeping up
 
@@ -155,14 +189,16 @@ class ServedSnapshots:
             self._is_loaded = True
             if held is not self._held:
                 self._held = held
-                self._by_name = MappingProxyType({each.policy.name: each for each in held.values()})
+                self._by_name = MappingProxyType(
+                    {(each.policy.tenant, each.policy.name): each for each in held.values()}
+                )
                 self._tell_faults()
             return True
 
     def _read(self, held: Mapping[PolicyId, _Held]) -> Mapping[PolicyId, _Held]:
         """The successor of what is held; blocks."""
-        now = self._clock()
-        counted = self._catalog.versions()
+        now, began = self._clock(), time.monotonic()
+        counted = self._counted = self._catalog.versions()
         policies = self._changed_policies(held, counted)
         successors = dict(held)
         for policy_id in set(held) - set(counted):
@@ -177,6 +213,7 @@ class ServedSnapshots:
                 and policy is before.policy
                 and _is_current(before, versions, now)
             ):
+                self._confirmed[policy_id] = began
                 continue
             outage = self._policy_outages.setdefault(
                 policy_id, Outage(_log, f"reading policy {policy.name!r}")
@@ -190,6 +227,7 @@ class ServedSnapshots:
                 outage.began(error, with_stack=True)
             else:
                 outage.ended()
+                self._confirmed[policy_id] = began
         self._proofread(successors, now)
         return held if successors == held else successors
 
@@ -247,10 +285,7 @@ class ServedSnapshots:
         }
         if not changed:
             return {}
-        if len(changed) == 1 and changed <= set(held):
-            name = held[next(iter(changed))].policy.name
-            return {policy.id: policy for policy in (self._catalog.get(name),)}
-        return {policy.id: policy for policy in self._catalog.list() if policy.id in changed}
+        return {policy.id: policy for policy in self._catalog.policies(changed)}
 
     def _read_policy(self, policy: Policy, before: _Held | None, now: datetime) -> _Held:
         previous = before.snapshot if before is not None else None
@@ -287,6 +322,34 @@ class ServedSnapshots:
                     fault=fault,
                 )
         self._faults = faults
+
+
+class TenantSnapshots:
+    """
+    What is served of one tenant's policies; there are no others here.
+
+    Implements `routing.router.Snapshots` and `routing.feedback.Policies`.
+    """
+
+    def __init__(self, served: ServedSnapshots, tenant: Tenant) -> None:
+        self._served = served
+        self._tenant = tenant
+
+    def get(self, policy: str) -> Snapshot:
+        """See `ServedSnapshots.get`."""
+        return self._served.get(policy, self._tenant)
+
+    def policy(self, name: str) -> Policy:
+        """See `ServedSnapshots.policy`."""
+        return self._served.policy(name, self._tenant)
+
+    def refresh(self) -> Awaitable[bool]:
+        """See `ServedSnapshots.refresh`."""
+        return self._served.refresh()
+
+    def look_again(self) -> Awaitable[bool]:
+        """See `ServedSnapshots.look_again`."""
+        return self._served.look_again()
 
 
 def _is_current(held: _Held, versions: Versions, now: datetime) -> bool:

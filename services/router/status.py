@@ -22,6 +22,9 @@ STATUS_BY_KIND: dict[type[errors.BanditError], StatusCode] = {
     errors.BudgetExhausted: StatusCode.RESOURCE_EXHAUSTED,
     errors.TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     errors.Overloaded: StatusCode.RESOURCE_EXHAUSTED,
+    errors.RateLimited: StatusCode.RESOURCE_EXHAUSTED,
+    errors.Unauthenticated: StatusCode.UNAUTHENTICATED,
+    errors.MissingScope: StatusCode.PERMISSION_DENIED,
     errors.Unavailable: StatusCode.UNAVAILABLE,
 }
 FRESH_DECISION_RETRY_S = 0.2
@@ -39,31 +42,36 @@ def code_of(error: errors.BanditError) -> StatusCode:
     return next((STATUS_BY_KIND[k] for k in kinds if k in STATUS_BY_KIND), StatusCode.INTERNAL)
 
 
-def status_of(error: errors.BanditError) -> Status:
-    """The whole status of `error`, for a failed call and for a failed item of a batch alike."""
+def status_of(error: errors.BanditError, *, request_id: str = "") -> Status:
+    """
+    The whole status of `error`, for a failed call and for a failed item of a batch alike.
+
+    request_id   of the call, under which the log tells of it; an item has none of its own
+    """
     number: int = code_of(error).value[0]
+    info = _info(error.reason, request_id)
     return Status(
         code=number,
         message=_clipped(str(error), _LONGEST_MESSAGE),
-        details=[_packed(detail) for detail in _details(error)],
+        details=[_packed(info), *map(_packed, _details(error))],
     )
 
 
-def internal_status(error_id: str) -> Status:
+def internal_status(request_id: str) -> Status:
     """What is told of an error that nobody foresaw: where to find it in the log."""
     return Status(
         code=StatusCode.INTERNAL.value[0],
-        message=f"internal error {error_id}",
-        details=[
-            _packed(
-                details.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"error_id": error_id})
-            )
-        ],
+        message=f"internal error in request {request_id}",
+        details=[_packed(_info("INTERNAL", request_id))],
     )
 
 
+def _info(reason: str, request_id: str) -> details.ErrorInfo:
+    known = {"request_id": request_id} if request_id else {}
+    return details.ErrorInfo(reason=reason, domain=DOMAIN, metadata=known)
+
+
 def _details(error: errors.BanditError) -> Iterable[Message]:
-    yield details.ErrorInfo(reason=error.reason, domain=DOMAIN)
     match error:
         case errors.InvalidInput():
             violation = details.BadRequest.FieldViolation(
@@ -89,10 +97,16 @@ def _details(error: errors.BanditError) -> Iterable[Message]:
             yield details.QuotaFailure(violations=[violation_of_quota])
             yield _retry_after(TOO_LARGE_RETRY_S)
         case errors.Overloaded():
-            most = f"{error.limit} calls at once"
+            most = f"{error.under_way} calls at once"
             yield details.QuotaFailure(
                 violations=[details.QuotaFailure.Violation(subject="calls", description=most)]
             )
+            yield _retry_after(error.retry_after_s)
+        case errors.RateLimited():
+            violation_of_key = details.QuotaFailure.Violation(
+                subject=error.subject, description=error.limit
+            )
+            yield details.QuotaFailure(violations=[violation_of_key])
             yield _retry_after(error.retry_after_s)
         case errors.Unavailable():
             yield _retry_after(error.retry_after_s)

@@ -7,14 +7,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import grpc
 import numpy as np
 
 from bandit.domain.arm import arm_key, checked_name
 from bandit.domain.decision import Decision, DecisionId, arm_keys
 from bandit.domain.errors import BanditError, InvalidInput, TooLarge
 from bandit.domain.objective import Objective
-from bandit.domain.outcome import DEFAULT_SOURCE, Disposition, Receipt, Report
+from bandit.domain.outcome import Disposition, Receipt, Report
 from bandit.domain.policy import Policy
 from bandit.domain.preference import Preference, Tradeoff, WillingnessToPay
 from bandit.domain.query import Query
@@ -32,8 +31,6 @@ from services.router.translate_budget import (
 )
 from services.router.translate_fields import moment, moved, present, timestamp, uuid_of
 from services.router.translate_settings import OBJECTIVES, reward_window_messages
-
-SOURCE_METADATA = "bandit-source"
 
 _DISPOSITIONS = {
     Disposition.ACCEPTED: feedback_pb2.DISPOSITION_ACCEPTED,
@@ -249,14 +246,6 @@ def activate_response(was_active: bool) -> router_pb2.ActivateResponse:
 
 
 # Reporting
-
-
-def source(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Who calls, by the caller's own word."""
-    for key, value in context.invocation_metadata() or ():
-        if key == SOURCE_METADATA:
-            return checked_name(SOURCE_METADATA, str(value))
-    return DEFAULT_SOURCE
 
 
 def report(request: feedback_pb2.ReportRequest, *, source: str) -> Report:

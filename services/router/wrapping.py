@@ -1,18 +1,20 @@
-"""What surrounds every call: errors become statuses, calls under way are counted."""
+"""What surrounds every call: who calls is found out, errors become statuses, calls are counted."""
 
 import asyncio
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from bandit.domain.errors import BanditError, InvalidInput, Overloaded
 from services.logs import logger
+from services.router.gate import Gate
+from services.router.pace import Pace
+from services.router.request import REQUEST, REQUEST_ID, Request
 from services.router.status import internal_status, status_of
 
 _SLICES = 10
@@ -32,13 +34,19 @@ class Calls:
     """
     The server, as the generated code adds services to it: each method is wrapped once.
 
-    Turns a `BanditError` into its status, and anything else unforeseen into INTERNAL; counts the
-    calls under way, and refuses more than `most_under_way` at once: what waited longer than its
-    caller would be done for nobody.  An interceptor would be asked again for each call.
+    Lets `gate` see who calls; turns a `BanditError` into its status, and anything else unforeseen
+    into INTERNAL; counts the calls under way, and refuses more than `most_under_way` at once, and
+    those that would wait longer than `most_wait_s` or their caller's deadline: they would be done
+    for nobody.  An interceptor would be asked again for each call.
     """
 
-    def __init__(self, server: grpc.aio.Server, *, most_under_way: int) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, gate: Gate, *, most_under_way: int, most_wait_s: float
+    ) -> None:
         self._server = server
+        self._gate = gate
+        self._pace = Pace(time.monotonic)
+        self._most_wait_s = most_wait_s
         self._most_under_way = most_under_way
         self._started = 0
         self._under_way = 0
@@ -70,21 +78,49 @@ class Calls:
             await asyncio.sleep(for_s / _SLICES)
             quiet = quiet + 1 if self._idle.is_set() and self._started == seen else 0
 
+    @contextmanager
+    def _under_way_in(self, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+        """Count a call while it lasts; `Overloaded` where there are enough."""
+        if self._is_too_much(context):
+            raise Overloaded(self._under_way)
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._pace.end(self._under_way)
+            if self._under_way == 0:
+                self._idle.set()
+
+    def _is_too_much(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
+        """Whether another call would come too late, for its caller or for anybody."""
+        if self._under_way >= self._most_under_way:
+            return True
+        wait_s = self._pace.wait_s(self._under_way)
+        if not wait_s:
+            return False
+        left_s = context.time_remaining()
+        return wait_s > self._most_wait_s or (left_s is not None and wait_s > left_s)
+
+    def _request(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Request:
+        return Request(
+            method,
+            context.invocation_metadata() or (),
+            lambda request: self._gate.admit(request, context),
+        )
+
     def _wrapped(self, handler: Any, method: str) -> Any:
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._started += 1
-            if self._under_way >= self._most_under_way:
-                await _abort(context, status_of(Overloaded(self._most_under_way)))
-            self._under_way += 1
-            self._idle.clear()
+            request = self._request(method, context)
             try:
-                return await handler.unary_unary(_readable(request), context)
+                with self._under_way_in(context):
+                    await request.admit()
+                    REQUEST.set(request)
+                    return await handler.unary_unary(_readable(message), context)
             except Exception as error:
-                await _told(error, method, context)
-            finally:
-                self._under_way -= 1
-                if self._under_way == 0:
-                    self._idle.set()
+                await _told(error, request, context)
 
         if getattr(handler.unary_unary, "is_raw", False):
             return grpc.unary_unary_rpc_method_handler(call)
@@ -95,15 +131,19 @@ class Calls:
         )
 
     def _wrapped_stream(self, handler: Any, method: str) -> Any:
-        async def stream(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def stream(messages: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             # Not counted: it ends when its caller likes, and by itself when the service stops.
+            request = self._request(method, context)
             try:
-                readable = (_readable(request) async for request in requests)
-                async with aclosing(handler.stream_stream(readable, context)) as items:
-                    async for item in items:
-                        yield item
+                asking = await request.admit()
+                REQUEST.set(request)
+                with asking.usage.stream():
+                    readable = (_readable(message) async for message in messages)
+                    async with aclosing(handler.stream_stream(readable, context)) as items:
+                        async for item in items:
+                            yield item
             except Exception as error:
-                await _told(error, method, context)
+                await _told(error, request, context)
 
         return grpc.stream_stream_rpc_method_handler(
             stream,
@@ -124,24 +164,24 @@ def _reader(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return reader
 
 
-def _readable(request: Any) -> Any:
-    if isinstance(request, DecodeError):
+def _readable(message: Any) -> Any:
+    if isinstance(message, DecodeError):
         raise InvalidInput("request", "is not a message of the kind that the method takes")
-    return request
+    return message
 
 
-async def _told(error: Exception, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+async def _told(
+    error: Exception, request: Request, context: grpc.aio.ServicerContext[Any, Any]
+) -> None:
     """End the call with what its caller may know of the error."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if isinstance(error, BanditError):
-        await _abort(context, status_of(error))
-    error_id = secrets.token_hex(6)
-    _log.error("call failed", method=method, error_id=error_id, exc_info=error)
-    await _abort(context, internal_status(error_id))
-
-
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: Status) -> None:
+        status = status_of(error, request_id=request.id)
+    else:
+        _log.error("call failed", method=request.method, request_id=request.id, exc_info=error)
+        status = internal_status(request.id)
     # The asynchronous context has no `abort_with_status`.
     whole = rpc_status.to_status(status)
-    await context.abort(whole.code, whole.details, whole.trailing_metadata)
+    trailing = (*(whole.trailing_metadata or ()), (REQUEST_ID, request.id))
+    await context.abort(whole.code, whole.details, trailing)

@@ -10,6 +10,7 @@ from bandit.domain.errors import AlreadyExists, StalePolicy, UnknownPolicy
 from bandit.domain.objective import Objective
 from bandit.domain.policy import PolicySettings
 from bandit.domain.price import Price, PriceVersion
+from bandit.domain.tenant import Tenant
 from bandit.routing.ports import Versions
 from tests.builders import NOW, a_policy, an_arm, an_event, an_offline_prior
 
@@ -148,3 +149,25 @@ def test_defaults_are_kept(store):
     policy = store.with_policy(a_policy(settings=PolicySettings()))
 
     assert store.catalog.get(policy.name).settings == PolicySettings()
+
+
+def test_a_name_is_a_tenants_own(store):
+    ours = store.with_policy(a_policy("chat"))
+    theirs = store.with_policy(replace(a_policy("chat"), tenant=Tenant("other")))
+
+    assert store.catalog.get("chat") == ours
+    assert store.catalog.get("chat", Tenant("other")) == theirs
+    with pytest.raises(UnknownPolicy):
+        store.catalog.get("chat", Tenant("nobody"))
+    with pytest.raises(AlreadyExists):
+        store.catalog.create(replace(a_policy("chat"), tenant=Tenant("other")), an_event())
+
+
+def test_policies_are_listed_by_tenant_and_by_id(store):
+    ours = store.with_policy(a_policy("b"))
+    theirs = store.with_policy(replace(a_policy("a"), tenant=Tenant("other")))
+
+    assert store.catalog.list() == [theirs, ours]
+    assert store.catalog.list(Tenant("other")) == [theirs]
+    assert store.catalog.policies([ours.id]) == [ours]
+    assert store.catalog.policies([]) == []

@@ -45,6 +45,7 @@ class Acknowledged:
     sent        every value that was ever sent, acknowledged or not
     outcomes    those that were acknowledged as being in the log
     first_time  how often each was acknowledged as new there: once, whatever was lost on the way
+    put_off     why reports were not taken at once; they are sent again
     findings    answers that no caller should ever get
     """
 
@@ -53,6 +54,7 @@ class Acknowledged:
     outcomes: dict[OutcomeKey, float] = field(default_factory=dict)
     first_time: defaultdict[OutcomeKey, int] = field(default_factory=lambda: defaultdict(int))
     asked: list[Asked] = field(default_factory=list)
+    put_off: list[str] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     _outages: dict[str, list[list[float]]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

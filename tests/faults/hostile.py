@@ -294,7 +294,7 @@ def attacks(policy: bytes) -> dict[str, Attack]:
         "unread settings": Attack(
             2, h.hello(), lambda peer: h.settings() * 100, is_read=False, units=100
         ),
-        "compression bombs": Attack(10, h.hello(), bombs, every=5),
+        "compression bombs": Attack(10, h.hello(), bombs, every=100),
         "pings": Attack(2, h.hello(), lambda peer: ping * 100, units=100),
     }
 

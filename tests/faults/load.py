@@ -331,6 +331,7 @@ class Load:
         elif error.code not in _PASSING:
             self.told.findings.append(f"Report: {error.code.name} {error}")
             return
+        self.told.put_off.append(f"Report: {error.code.name} {error}")
         message.due_at = time.monotonic() + 0.3
         self._push(message)
 

@@ -178,6 +178,11 @@ KINDS: Mapping[str, Rubbish] = {
         _of_stream((b"x", b"\xff\xfe")),
         _of_stream((b"bandit-source", b"\xc3\x28")),
         _of_stream((b"bandit-source", b"x" * 4_000)),
+        *(
+            _of_stream((name, value))
+            for name in (b"x-request-id", b"traceparent", b"tracestate", b"authorization")
+            for value in (b"", b"\xff\xfe", b"a\xc3\xa9", b"x" * 4_000, b"Bearer ", b"Bearer \xff")
+        ),
         _of_stream((b"grpc-trace-bin", b"AAAA"), (b"grpc-tags-bin", b"\xff")),
         _of_stream((b"host", b"elsewhere"), (b"connection", b"close")),
         _of_stream((b"user-agent", b"\x80" * 100)),

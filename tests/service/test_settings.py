@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.main import run
 from services.settings import MASK, BadSettings, EffectiveSetting, Settings
 
 
@@ -16,6 +17,10 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for key in (*Settings.model_fields, "config"):
         monkeypatch.delenv(f"BANDIT_{key.upper()}", raising=False)
     return tmp_path
+
+
+def is_secret(key: str) -> bool:
+    return "SecretStr" in str(Settings.model_fields[key].annotation)
 
 
 def source_of(key: str, **explicit: object) -> EffectiveSetting:
@@ -135,3 +140,92 @@ def test_neither_process_imports_what_is_the_others() -> None:
             check=True,
         )
         assert done.stdout.strip() == "[]"
+
+
+# Every setting there is, by what its field says of itself.
+
+
+def least_and_most(key: str) -> list[float]:
+    """What a number may be at the least and at the most, where it says so."""
+    constraints = Settings.model_fields[key].metadata
+    return [
+        getattr(each, name)
+        for each in constraints
+        for name in ("ge", "le")
+        if getattr(each, name, None) is not None
+    ]
+
+
+NUMBERS = [key for key in Settings.model_fields if least_and_most(key)]
+
+
+@pytest.mark.parametrize("key", Settings.model_fields)
+def test_every_setting_says_what_it_takes(key: str) -> None:
+    description = Settings.model_fields[key].description
+
+    assert description
+    for bound in least_and_most(key):
+        assert f"{bound:g}" in description.replace(",", "") or str(bound) in description
+
+
+@pytest.mark.parametrize("key", Settings.model_fields)
+@pytest.mark.parametrize("program", [["config", "show"], ["serve"], ["learn"], ["migrate"]])
+def test_what_is_of_no_use_is_told_by_its_key_with_what_it_takes_and_2(
+    key: str, program: list[str], empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (empty_folder / "bandit-router.toml").write_text(f'{key} = {{ no = "secret word" }}')
+
+    code = run(program)
+
+    told = capsys.readouterr()
+    assert code == 2
+    assert told.out == ""
+    assert told.err.startswith(f"error: {key} (from bandit-router.toml): must be ")
+    assert str(Settings.model_fields[key].description) in told.err
+    assert told.err.count("\n") == 1
+    if is_secret(key):
+        assert "secret word" not in told.err
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (key, str(bound + step))
+        for key in NUMBERS
+        for bound, step in zip(least_and_most(key), (-1, 1), strict=True)
+    ],
+)
+def test_a_number_that_is_too_small_or_too_large_is_refused(
+    key: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"BANDIT_{key.upper()}", value)
+
+    code = run(["config", "show"])
+
+    told = capsys.readouterr().err
+    assert code == 2
+    assert told.startswith(f"error: {key} (from BANDIT_{key.upper()}): must be from ")
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_number_may_be_as_small_and_as_large_as_is_said(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in least_and_most(key):
+        monkeypatch.setenv(f"BANDIT_{key.upper()}", f"{bound:.0f}")
+        assert getattr(Settings.load(), key) == bound
+
+
+@pytest.mark.parametrize("key", [key for key in Settings.model_fields if is_secret(key)])
+def test_a_secret_is_shown_nowhere(
+    key: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = "postgresql://me:hunter2@host/db" if key == "database_url" else "hunter2" * 8
+    monkeypatch.setenv(f"BANDIT_{key.upper()}", value)
+
+    codes = [run(["config", "show"]), run(["config", "show", "--json"])]
+
+    told = capsys.readouterr()
+    assert codes == [0, 0]
+    assert MASK in told.out
+    assert "hunter2" not in told.out + told.err + repr(Settings.load())

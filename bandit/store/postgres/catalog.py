@@ -1,11 +1,22 @@
 """Policies with their arms and prices."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Engine, insert, null, select, text, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    insert,
+    null,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from bandit.domain.arm import Arm, ArmId, ArmStatus
@@ -14,6 +25,7 @@ from bandit.domain.objective import Objective
 from bandit.domain.offline_prior import OfflinePrior
 from bandit.domain.policy import Policy, PolicyId
 from bandit.domain.price import Price, PriceVersion
+from bandit.domain.tenant import DEFAULT_TENANT, Tenant
 from bandit.features.schema import schema_of
 from bandit.routing.history import STRUCTURAL
 from bandit.routing.ports import PolicyEvent, Versions
@@ -44,6 +56,7 @@ class PostgresCatalog:
                 .values(
                     id=policy.id,
                     name=policy.name,
+                    tenant=policy.tenant,
                     hmac_key=policy.key,
                     created_at=policy.created_at,
                     **_changeable(policy),
@@ -55,18 +68,25 @@ class PostgresCatalog:
                 raise AlreadyExists("policy", policy.name)
             _write_parts(connection, policy, event)
 
-    def get(self, name: str) -> Policy:
+    def get(self, name: str, tenant: Tenant = DEFAULT_TENANT) -> Policy:
         if not name.isprintable():  # as no policy's name is; some cannot even be asked for
             raise UnknownPolicy(name)
         with transaction(self._engine, is_snapshot=True) as connection:
-            policies = _read(connection, schema.policy.c.name == name)
+            policies = _read(
+                connection, and_(schema.policy.c.tenant == tenant, schema.policy.c.name == name)
+            )
         if not policies:
             raise UnknownPolicy(name)
         return policies[0]
 
-    def list(self) -> Sequence[Policy]:
+    def list(self, tenant: Tenant | None = None) -> Sequence[Policy]:
+        of_tenant = true() if tenant is None else schema.policy.c.tenant == tenant
         with transaction(self._engine, is_snapshot=True) as connection:
-            return _read(connection, true())
+            return _read(connection, of_tenant)
+
+    def policies(self, ids: Collection[PolicyId]) -> Sequence[Policy]:
+        with transaction(self._engine, is_snapshot=True) as connection:
+            return _read(connection, schema.policy.c.id.in_(ids))
 
     def replace(self, policy: Policy, event: PolicyEvent) -> None:
         with transaction(self._engine) as connection:
@@ -99,7 +119,7 @@ def notify(connection: Connection, policy_id: PolicyId) -> None:
 
 
 def _changeable(policy: Policy) -> dict[str, Any]:
-    """What successors may change; a policy's name and key are its own for life."""
+    """What successors may change; a policy's tenant, name and key are its own for life."""
     return {
         "settings": settings_json(policy.settings),
         "schema_id": schema_of(policy.settings.context).id,
@@ -192,7 +212,9 @@ def _write_priors(connection: Connection, policy: Policy) -> None:
 def _read(connection: Connection, where: ColumnElement[bool]) -> list[Policy]:
     """The policies in the order of their names, by code point as Python has it."""
     rows = connection.execute(
-        select(schema.policy).where(where).order_by(schema.policy.c.name.collate("C"))
+        select(schema.policy)
+        .where(where)
+        .order_by(schema.policy.c.name.collate("C"), schema.policy.c.tenant.collate("C"))
     ).all()
     ids = select(schema.policy.c.id).where(where)
     prices: defaultdict[UUID, list[PriceVersion]] = defaultdict(list)
@@ -242,6 +264,7 @@ def _read(connection: Connection, where: ColumnElement[bool]) -> list[Policy]:
             is_archived=row.is_archived,
             budget=budget_from(row.budget),
             budget_epoch=row.budget_epoch,
+            tenant=Tenant(row.tenant),
         )
         for row in rows
     ]

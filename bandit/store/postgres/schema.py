@@ -1,7 +1,8 @@
 """
 The tables, as the migrations leave them; `tests/migrations` compares the two.
 
-Every key begins with the policy's id, so that the whole schema shards by policy.  Below `decision`
+Every key begins with the policy's id, but for that of credentials, which are of no policy: so the
+whole schema shards by policy.  Below `decision`
 it goes on with `day`, a pure function of the decision's id, by which those tables are partitioned.
 """
 
@@ -21,12 +22,14 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
-CHANGED = "bandit_changed"  # NOTIFY: the payload is the id of a policy whose versions moved
+# NOTIFY: the payload is the id of a policy whose versions moved, or something else that moved.
+CHANGED = "bandit_changed"
 
 metadata = MetaData()
 
@@ -34,7 +37,7 @@ policy = Table(
     "policy",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
     Column("settings", JSONB, nullable=False),
     Column("schema_id", Text, nullable=False),
     Column("hmac_key", LargeBinary, nullable=False),
@@ -44,6 +47,25 @@ policy = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("budget", JSONB),  # SQL null: none is set
     Column("budget_epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("tenant", Text, nullable=False, server_default=text("'default'")),
+    UniqueConstraint("tenant", "name"),
+)
+
+# Keys and client certificates; nothing is ever deleted here.
+credential = Table(
+    "credential",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("digest", LargeBinary),  # SHA-256 of the secret; null: a certificate
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("calls_per_second", Double),
+    Column("max_batch", BigInteger),
+    Column("version", BigInteger, nullable=False),  # of all of them, at the last change of this one
 )
 
 policy_event = Table(

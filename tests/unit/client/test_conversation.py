@@ -127,7 +127,7 @@ def test_only_calls_that_do_no_harm_when_repeated_are_retried():
 
     (method,) = config["methodConfig"]
     names = {(name["service"].rpartition(".")[2], name.get("method")) for name in method["name"]}
-    assert method["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert method["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert ("Router", None) in names
     assert not names & {
         ("Catalog", None),

@@ -226,6 +226,8 @@ def strange_tails() -> st.SearchStrategy[bytes]:
 @cache
 def _scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
     kind = field.cpp_type
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return st.binary(max_size=300)
     if kind == FieldDescriptor.CPPTYPE_STRING:
         return _strings()
     if kind == FieldDescriptor.CPPTYPE_BOOL:

@@ -42,6 +42,8 @@ def configure(settings: Settings, *, process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+    # gRPC tells, each time and with a stack, what callers do wrong; what we do, we tell ourselves.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
     # Libraries warn; what this project says has its own level.
     logging.getLogger("services").setLevel(level)
 

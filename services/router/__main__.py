@@ -31,7 +31,7 @@ def _serve(supervisor: Parent | None) -> int:
     import uvloop
 
     from services.logs import configure
-    from services.router.server import CannotListen, serve
+    from services.router.server import CannotListen, StoppedServing, serve
     from services.telemetry.endpoint import CannotTellMetrics
 
     def tell_ready(port: int) -> None:
@@ -43,7 +43,7 @@ def _serve(supervisor: Parent | None) -> int:
     try:
         # `asyncio.run` would wait for threads, and they may wait for a database that is silent.
         uvloop.new_event_loop().run_until_complete(serve(settings, tell_ready=tell_ready))
-    except (CannotListen, CannotTellMetrics) as error:
+    except (CannotListen, CannotTellMetrics, StoppedServing) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ from services.logs import Outage, logger
 from services.router.catalog_servicer import CatalogServicer
 from services.router.compose import Parts, composed, now
 from services.router.gate import Gate
+from services.router.grpc_server import Server
 from services.router.readiness import Readiness
 from services.router.servicers import FeedbackServicer, LearningServicer, RouterServicer
 from services.router.wrapping import Calls
@@ -48,6 +50,10 @@ _MOST_UNSEEN = 20_000
 _WINDOW_BYTES = 2**20  # of what is sent on one stream and not read yet
 _ASK_AFTER_MS, _ANSWER_WITHIN_MS = 60_000, 20_000  # whether the other end is still there
 _ASKED_EVERY_MS = 10_000  # the most often that a caller may ask us: no client asks more often
+_METADATA_BYTES, _MOST_METADATA_BYTES = 8 * 1024, 16 * 1024
+_GREETING_MS = 10_000  # for a connection to begin as HTTP/2 does, and to take in our settings
+_IDLE_MS = 300_000  # after which a connection without calls is closed
+_OWN_FILES = 128  # descriptors that are not for connections of callers
 
 _log = logger(__name__)
 
@@ -59,6 +65,10 @@ class CannotListen(Exception):
         super().__init__(f"cannot listen on {address}: it is in use, or not of this machine")
 
 
+class StoppedServing(Exception):
+    """gRPC's server came to its end by itself."""
+
+
 async def serve(
     settings: Settings,
     *,
@@ -68,7 +78,7 @@ async def serve(
     Serve until SIGTERM or SIGINT, then drain.
 
     tell_ready   called with the port once every service is ready
-    Raises CannotListen, and BadSettings where it must not listen so.
+    Raises CannotListen, StoppedServing, and BadSettings where it must not listen so.
     """
     how = listening(settings)
     stopping = asyncio.Event()
@@ -76,7 +86,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with composed(settings) as parts:
-        server = grpc.aio.server(options=_options(settings))
+        server = Server(_options(settings))
         gate = Gate(
             parts.credentials,
             is_open=how.is_local,
@@ -99,7 +109,7 @@ async def serve(
             tls=how.certificates is not None,
         )
         preparing = asyncio.create_task(_prepare(parts, how, readiness, lambda: tell_ready(port)))
-        await stopping.wait()
+        await _told_to_stop(stopping, server)
         _log.info("draining")
         parts.telemetry.ready(False)
         preparing.cancel()
@@ -118,6 +128,9 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
     A connection has so many calls under way; further ones wait with their caller.  Left to itself
     gRPC resets those that a new connection sends before it knows of that, and cancels calls without
     a word when a thousand have not been looked at yet: here each is looked at, and told.
+
+    Connections that nobody uses are closed, be it that they never begin, never read, are gone
+    without a word or merely idle, and there are never so many that no file could be opened.
     """
     return (
         ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -127,6 +140,13 @@ def _options(settings: Settings) -> Sequence[tuple[str, int]]:
         # A window that stays: gRPC would let it grow with the time that a loaded machine takes.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        ("grpc.max_metadata_size", _METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", _MOST_METADATA_BYTES),
+        ("grpc.server_handshake_timeout_ms", _GREETING_MS),
+        # Limits hold for a caller from when it says that it knows them.
+        ("grpc.http2.settings_timeout", _GREETING_MS),
+        ("grpc.max_connection_idle_ms", _IDLE_MS),
+        ("grpc.max_allowed_incoming_connections", _most_connections()),
         ("grpc.server.max_pending_requests", _MOST_UNSEEN),
         ("grpc.server.max_pending_requests_hard_limit", _MOST_UNSEEN),
         # Two services on one port would share its calls without a word.
@@ -148,11 +168,19 @@ def _keepalive(settings: Settings) -> Sequence[tuple[str, int]]:
     return (
         ("grpc.keepalive_time_ms", _ASK_AFTER_MS),
         ("grpc.keepalive_timeout_ms", _ANSWER_WITHIN_MS),
+        ("grpc.http2.ping_timeout_ms", _ANSWER_WITHIN_MS),  # it is this one that counts
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", _ASKED_EVERY_MS),
         *((("grpc.max_connection_age_ms", age_s * 1000),) if age_s is not None else ()),
     )
+
+
+def _most_connections() -> int:
+    """As many as there may be open files, but for our own; all that are allowed are used."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return min(max(most - _OWN_FILES, _OWN_FILES), 2**31 - 1)
 
 
 def _add_services(
@@ -235,6 +263,15 @@ async def _prepare(
     _log.info("ready")
     parts.telemetry.ready(True)
     tell_ready()
+
+
+async def _told_to_stop(stopping: asyncio.Event, server: grpc.aio.Server) -> None:
+    """Wait for that; whoever listens no longer must not go on as if."""
+    ended = asyncio.create_task(server.wait_for_termination())
+    told = asyncio.create_task(stopping.wait())
+    await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+    if not stopping.is_set():
+        raise StoppedServing(f"gRPC's server has ended: {ended.exception()!r}")
 
 
 async def _drained(server: grpc.aio.Server, calls: Calls, grace_s: float) -> None:

@@ -1,14 +1,15 @@
 """What surrounds every call: who calls is found out, errors become statuses, calls are counted."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from bandit.domain.errors import BanditError, Overloaded
+from bandit.domain.errors import BanditError, InvalidInput, Overloaded
 from services.logs import logger
 from services.router.gate import Gate
 from services.router.request import REQUEST, REQUEST_ID, Request
@@ -93,7 +94,9 @@ class Calls:
         )
 
     def _wrapped(self, handler: Any, method: str) -> Any:
-        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        is_raw = getattr(handler.unary_unary, "is_raw", False)
+
+        async def call(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._started += 1
             request = self._request(method, context)
             try:
@@ -101,16 +104,14 @@ class Calls:
                 await request.admit()
                 REQUEST.set(request)
                 with self._counted():
-                    return await handler.unary_unary(message, context)
+                    request.message = data if is_raw else _read(handler.request_deserializer, data)
+                    return await handler.unary_unary(request.message, context)
             except Exception as error:
                 await _told(error, request, context)
 
-        if getattr(handler.unary_unary, "is_raw", False):
-            return grpc.unary_unary_rpc_method_handler(call)
+        # Messages are read here, not by gRPC, which would do it for anybody.
         return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
+            call, response_serializer=None if is_raw else handler.response_serializer
         )
 
     def _wrapped_stream(self, handler: Any, method: str) -> Any:
@@ -121,17 +122,26 @@ class Calls:
                 asking = await request.admit()
                 REQUEST.set(request)
                 with asking.usage.stream():
-                    async with aclosing(handler.stream_stream(messages, context)) as items:
+                    read = (_read(handler.request_deserializer, data) async for data in messages)
+                    async with aclosing(handler.stream_stream(read, context)) as items:
                         async for item in items:
                             yield item
             except Exception as error:
                 await _told(error, request, context)
 
         return grpc.stream_stream_rpc_method_handler(
-            stream,
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
+            stream, response_serializer=handler.response_serializer
         )
+
+
+def _read(read: Callable[[bytes], Any], data: bytes) -> Any:
+    """A message; `InvalidInput` where it is none of its kind."""
+    try:
+        return read(data)
+    except DecodeError:
+        raise InvalidInput(
+            "request", "is not a message of the kind that the method takes"
+        ) from None
 
 
 async def _told(

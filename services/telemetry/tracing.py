@@ -107,7 +107,7 @@ class Tracing:
                     self._add_commits(span, response)
                     return response
                 finally:
-                    _tell_whose(span, request, method)
+                    _tell_whose(span, method)
 
         return traced
 
@@ -246,13 +246,13 @@ def _end(span: Span, code: str, context: Context) -> None:
     _tell(span, "bandit.request_id", request_id_of(context))
 
 
-def _tell_whose(span: Span, message: Any, method: str) -> None:
+def _tell_whose(span: Span, method: str) -> None:
     """Of a call that was let in: what others send is not kept, and may be long."""
     request = REQUEST.get(None)
     if request is None or request.caller is None:
         return
     _tell(span, "bandit.tenant", request.caller.tenant)
-    _tell(span, "bandit.policy", (policy_of(message, method) or "")[:LONGEST_NAME])
+    _tell(span, "bandit.policy", (policy_of(request.message, method) or "")[:LONGEST_NAME])
 
 
 def _tell(span: Span, key: str, value: object) -> None:

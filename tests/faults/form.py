@@ -42,11 +42,24 @@ class Form:
     What a run consists of.
 
     select_within_s  in which a living router answers every selection, whatever the database does
+    warm_up_s        of random messages, before memory is measured
+    fuzzing_s        of random messages after that
+    rubbish_s        of what is no message at all
+    windows          without an attack, and as many during it, each of `window_s`
+    share            of the latencies that are compared
+    allowance_s      that they may differ by at any rate
     """
 
     kills: Plan
     cuts: Plan
     select_within_s: float
+    warm_up_s: float
+    fuzzing_s: float
+    rubbish_s: float
+    windows: int
+    window_s: float
+    share: float
+    allowance_s: float
 
 
 # One router is left alone, so that there is work to be lost while the other one starts.
@@ -56,11 +69,25 @@ SHORT = Form(
     kills=Plan((1,), (*_KILLS_OF_SHORT, *TROUBLES), 9, 0.5, 60.0, 100),
     cuts=Plan((2,), (*CUTS, *TROUBLES[:2]), 6, 0.5, 60.0, 100),
     select_within_s=2.0,  # beside other tests on the same processors
+    warm_up_s=1.5,
+    fuzzing_s=2.5,
+    rubbish_s=2.0,
+    windows=4,
+    window_s=0.12,
+    share=0.9,
+    allowance_s=0.25,  # beside other tests on the same processors
 )
 LONG = Form(
     kills=Plan(range(100, 110), (*KILLS, *KILLS, *KILLS, *TROUBLES), 24, 1.5, 1400.0, 5000),
     cuts=Plan(range(200, 207), (*CUTS, *CUTS, *TROUBLES[:2]), 10, 1.0, 600.0, 2000),
     select_within_s=0.5,
+    warm_up_s=60.0,
+    fuzzing_s=180.0,
+    rubbish_s=60.0,
+    windows=5,
+    window_s=3.0,
+    share=0.99,
+    allowance_s=0.0,
 )
 
 

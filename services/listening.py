@@ -1,12 +1,10 @@
 """Where the service listens, and whether it may, as it is set up."""
 
-import ipaddress
 from dataclasses import dataclass
 
+from bandit.domain.host import UNIX, is_of_this_machine
 from services.router.tls import Certificates, Files
 from services.settings import BadSettings, Settings
-
-UNIX = "unix:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +40,6 @@ def listening(settings: Settings) -> Listening:
     except (OSError, ValueError) as error:
         raise BadSettings("tls_certificate", f"tls_certificate, tls_key: {error}") from None
     return Listening(is_local, certificates, files.client_ca is not None)
-
-
-def is_of_this_machine(host: str) -> bool:
-    """Whether nobody else can reach what listens there."""
-    if host.startswith(UNIX) or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def address_of(host: str, port: int) -> str:

@@ -99,9 +99,6 @@ class Settings(BaseSettings):
         ge=1,
         le=604_800,
     )
-    max_wait_ms: int = _setting(
-        5000, "from 10 to 60000 that a call may be expected to wait", ge=10, le=60_000
-    )
     max_streams: int = _setting(
         200, "from 1 to 100000 streams at once of one key", ge=1, le=100_000
     )
@@ -121,8 +118,9 @@ class Settings(BaseSettings):
     metrics_host: str = _setting("127.0.0.1", "an address to tell metrics at", min_length=1)
     otlp_endpoint: str | None = _setting(
         None,
-        "the http:// or https:// URL of a collector of traces, OTLP over gRPC; absent: no traces",
-        pattern=r"^https?://.",
+        "the http:// or https:// URL of a collector of traces, OTLP over gRPC, without a password;"
+        " absent: no traces",
+        pattern=r"^https?://[^@]+$",
     )
     retention_days: int | None = _setting(
         None,
@@ -217,7 +215,7 @@ def _bad_settings(error: ValidationError, origins: Mapping[str, str]) -> BadSett
         known = ", ".join(sorted(Settings.model_fields))
         return BadSettings(key, f"{key} (from {origin}): is no setting; they are {known}")
     # The value of a secret is told to nobody, and a URL may hold a password.
-    got = "" if key == "database_url" else f", not {problem['input']!r}"
+    got = "" if key in ("database_url", "otlp_endpoint") else f", not {problem['input']!r}"
     return BadSettings(key, f"{key} (from {origin}): must be {field.description}{got}")
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bandit.domain.host import UNIX
 from bandit.store.postgres.embedded import EmbeddedPostgres, PostgresStartFailed
 from services.child import SUPERVISED
 from services.interrupts import Interrupts
-from services.listening import UNIX, address_of
+from services.listening import address_of
 from services.logs import Outage, logger
 from services.settings import Settings
 from services.telemetry.endpoint import CannotTellMetrics, ServiceMetrics

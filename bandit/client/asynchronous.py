@@ -15,7 +15,7 @@ from bandit.client.errors import RouterError, error_from_call
 from bandit.client.methods import described_by
 from bandit.client.open_decision import OpenDecision
 from bandit.client.results import Decision, ReportResult
-from bandit.client.service_config import channel_options, metadata
+from bandit.client.service_config import channel_options, check_place, metadata
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,7 +67,10 @@ class AsyncRouterClient:
         source: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        plaintext: bool = False,
     ) -> None:
+        if credentials is None and not plaintext:
+            check_place(target, key)
         options = channel_options()
         self._channel = (
             grpc.aio.insecure_channel(target, options)

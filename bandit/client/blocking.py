@@ -15,7 +15,7 @@ from bandit.client.errors import RouterError, error_from_call
 from bandit.client.methods import described_by
 from bandit.client.open_decision import OpenDecision
 from bandit.client.results import Decision, ReportResult
-from bandit.client.service_config import channel_options, metadata
+from bandit.client.service_config import channel_options, check_place, metadata
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,14 +54,16 @@ class RouterClient:
     source        without a key: under which name this caller's outcomes count; None: "default"
     timeout_s     seconds allowed for a call, retries included
     credentials   for TLS, see `tls`; None: an open connection, for a service on this machine
+    plaintext     to send a key over an open connection to another machine all the same
 
         with RouterClient("127.0.0.1:50051") as client:
             with client.decision("chat", text=question) as decision:
                 answer = ask(decision.arm, question)
             decision.report(quality=rating)
 
-    Raises `RouterError`.  A call is repeated while the service is unavailable, where that does no
-    harm; a selection carries an id made here, so a repeated one is the same decision.
+    Raises `RouterError`, and ValueError for a key that would travel in the open.  A call is
+    repeated while the service is unavailable, where that does no harm; a selection carries an id
+    made here, so a repeated one is the same decision.
     """
 
     def __init__(
@@ -72,7 +74,10 @@ class RouterClient:
         source: str | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         credentials: grpc.ChannelCredentials | None = None,
+        plaintext: bool = False,
     ) -> None:
+        if credentials is None and not plaintext:
+            check_place(target, key)
         options = channel_options()
         self._channel = (
             grpc.insecure_channel(target, options)

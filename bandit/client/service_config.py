@@ -13,6 +13,8 @@ from pathlib import Path
 
 import grpc
 
+from bandit.domain.host import host_of, is_of_this_machine
+
 MOST_ATTEMPTS = 4
 LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024  # what the service takes
 
@@ -70,6 +72,15 @@ def metadata(*, key: str | None, source: str | None) -> tuple[tuple[str, str], .
     """What goes with every call: who makes it."""
     given = (("authorization", None if key is None else f"Bearer {key}"), ("bandit-source", source))
     return tuple((name, value) for name, value in given if value is not None)
+
+
+def check_place(target: str, key: str | None) -> None:
+    """Refuse, by ValueError, to send a key to another machine over an open connection."""
+    if key is not None and not is_of_this_machine(host_of(target)):
+        raise ValueError(
+            f"key: would travel to {target} in the open; give credentials=tls(), or plaintext=True"
+            " where something else encrypts"
+        )
 
 
 def tls(

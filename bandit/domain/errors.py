@@ -173,9 +173,8 @@ class Overloaded(BanditError):
 
     reason = "OVERLOADED"
 
-    def __init__(self, under_way: int, *, retry_after_s: float = 0.5) -> None:
-        super().__init__(f"{under_way} calls are under way, as many as are answered in time")
-        self.under_way = under_way
+    def __init__(self, *, retry_after_s: float = 0.5) -> None:
+        super().__init__("as many calls are under way as are answered in time")
         self.retry_after_s = retry_after_s
 
 

@@ -308,6 +308,17 @@ class Policy:
         return {arm_key(arm.id): arm.name for arm in self.arms}
 
     @property
+    def full_name(self) -> str:
+        """
+        For those who see all tenants': its name, behind its tenant's unless that is the default.
+
+        No two are alike: what stands before the first slash, if there is one, is the tenant.
+        """
+        if self.tenant == DEFAULT_TENANT and "/" not in self.name:
+            return self.name
+        return f"{self.tenant}/{self.name}"
+
+    @property
     def present_arms(self) -> tuple[Arm, ...]:
         """The arms that are not retired."""
         return tuple(arm for arm in self.arms if arm.status is not ArmStatus.RETIRED)

@@ -14,7 +14,7 @@ from bandit.domain.tenant import checked_tenant
 _MARK = "br"  # so that a key that leaked into a text is recognised
 _ID_BYTES = 10
 _SECRET_BYTES = 32
-_LONGEST_TOKEN = 200
+LONGEST_TOKEN = 200
 
 
 class Credentials(Protocol):
@@ -25,7 +25,7 @@ class Credentials(Protocol):
         ...
 
     def all(self) -> Sequence[Credential]:
-        """Every credential, in the order in which they were made."""
+        """Every credential that can be read, in the order in which they were made."""
         ...
 
     def version(self) -> int:
@@ -57,7 +57,7 @@ def shown(token: str) -> Shown | None:
     """What a caller showed; None: nothing that looks like a key."""
     mark, _, rest = token.partition("_")
     id_, _, secret = rest.partition("_")
-    if mark != _MARK or not id_ or not secret or len(token) > _LONGEST_TOKEN:
+    if mark != _MARK or not id_ or not secret or len(token) > LONGEST_TOKEN:
         return None
     return Shown(id_, _digest(secret))
 
@@ -109,10 +109,12 @@ class CredentialKeeper:
             calls_per_second=calls_per_second,
             max_batch=max_batch,
         )
-        if any(
-            held.id == credential.id and held.revoked_at is None for held in self._credentials.all()
-        ):
-            raise AlreadyExists("credential", credential.id)
+        for held in self._credentials.all():
+            # Revoked, it may be let in again, but not as another tenant's: streams may be open.
+            if held.id == credential.id and (
+                held.revoked_at is None or held.tenant != credential.tenant
+            ):
+                raise AlreadyExists("credential", credential.id)
         self._credentials.put([credential])
         return Issued(credential, token)
 

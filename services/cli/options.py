@@ -46,8 +46,8 @@ def connect(target: str, *, timeout_s: float = 10.0, source: str | None = None) 
     """
     A client of the service at `target`.
 
-    With the key in BANDIT_KEY, where there is one, and over TLS where BANDIT_CA names a file:
-    secrets are not for the process list.
+    With the key in BANDIT_KEY, where there is one, and over TLS where BANDIT_CA names a file or
+    BANDIT_TLS is set: secrets are not for the process list.
     """
     from bandit.client import RouterClient
 
@@ -57,17 +57,22 @@ def connect(target: str, *, timeout_s: float = 10.0, source: str | None = None) 
         timeout_s=timeout_s,
         source=source,
         credentials=channel_credentials(),
+        plaintext=bool(os.environ.get("BANDIT_PLAINTEXT")),
     )
 
 
 def channel_credentials() -> "grpc.ChannelCredentials | None":
-    """For TLS, from BANDIT_CA, BANDIT_CERTIFICATE and BANDIT_CERTIFICATE_KEY; None: without."""
+    """
+    For TLS, from BANDIT_CA, BANDIT_CERTIFICATE and BANDIT_CERTIFICATE_KEY; None: without.
+
+    BANDIT_TLS alone: with the authorities that gRPC believes.
+    """
     from bandit.client import tls
 
     ca, certificate, key = (
         Path(named) if (named := os.environ.get(variable)) else None
         for variable in ("BANDIT_CA", "BANDIT_CERTIFICATE", "BANDIT_CERTIFICATE_KEY")
     )
-    if ca is None and certificate is None:
+    if ca is None and certificate is None and not os.environ.get("BANDIT_TLS"):
         return None
     return tls(ca=ca, certificate=certificate, certificate_key=key)

@@ -124,7 +124,7 @@ class Learner:
                 self._graduation_outage.began(error, with_stack=True)
                 continue
             for arm in graduates:
-                _log.info("an arm was tried enough", policy=policy.name, arm=arm.name)
+                _log.info("an arm was tried enough", policy=policy.full_name, arm=arm.name)
 
     def _keep_snapshots(self) -> None:
         """See of which policies a snapshot is due."""
@@ -145,7 +145,7 @@ class Learner:
                 self._snapshot_outage.began(error, with_stack=True)
                 continue
             if kept is not None:
-                _log.debug("kept a snapshot", policy=policy.name, snapshot=kept)
+                _log.debug("kept a snapshot", policy=policy.full_name, snapshot=kept)
 
     def _learn(self, stopping: Event) -> bool:
         """One micro-batch per policy; whether any was full."""
@@ -160,7 +160,7 @@ class Learner:
             if policy is None:
                 continue  # made since the policies were read: the next round finds it
             trouble = self._troubles.setdefault(
-                policy_id, Outage(_log, f"learning of policy {policy.name!r}")
+                policy_id, Outage(_log, f"learning of policy {policy.full_name!r}")
             )
             try:
                 has_more |= self._fold(policy, stopping)
@@ -199,13 +199,13 @@ class Learner:
         for misfit in folded.misfits[:MOST_TOLD]:
             self._tell_misfit(policy, misfit)
         if len(folded.misfits) > MOST_TOLD:
-            _log.error("and more was set aside", policy=policy.name, count=len(folded.misfits))
+            _log.error("and more was set aside", policy=policy.full_name, count=len(folded.misfits))
         for raised in folded.alarms:
             _tell_alarm(policy, raised)
         if folded.learned_version is not None:
             _log.debug(
                 "learned",
-                policy=policy.name,
+                policy=policy.full_name,
                 settled=folded.settled,
                 learned_version=folded.learned_version,
             )
@@ -221,14 +221,14 @@ class Learner:
             try:
                 return fold_due(self._store, policy, now=self._clock())
             except (Contended, Conflict) as error:
-                _log.debug("others were in the way", policy=policy.name, error=str(error))
+                _log.debug("others were in the way", policy=policy.full_name, error=str(error))
                 stopping.wait(random.uniform(0, LONGEST_BACKOFF_S * 2**attempt))  # noqa: S311
         return fold_due(self._store, policy, now=self._clock())
 
     def _tell_misfit(self, policy: Policy, misfit: Misfit) -> None:
         _log.error(
             "something of the log cannot be learned, it is set aside",
-            policy=policy.name,
+            policy=policy.full_name,
             kind=misfit.kind,
             key=misfit.key,
             reason=misfit.reason,
@@ -240,7 +240,7 @@ class Learner:
         self._faults[policy.id, cell] = fault
         _log.error(
             "stored sums cannot be used, their outcomes wait",
-            policy=policy.name,
+            policy=policy.full_name,
             arm=policy.arm(cell[0]).name,
             objective=cell[1].label,
             fault=fault,
@@ -251,7 +251,7 @@ def _tell_alarm(policy: Policy, raised: Raised) -> None:
     arm_id, objective = raised.cell
     _log.warning(
         "an arm has changed, what was learned of it before counts less",
-        policy=policy.name,
+        policy=policy.full_name,
         arm=policy.arm(arm_id).name,
         objective=objective.label,
         direction=raised.finding.direction.value,

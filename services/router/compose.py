@@ -47,8 +47,8 @@ from services.router.freshness import (
 from services.router.history import ServedHistory
 from services.router.outages import BacklogWitness, tell_loss
 from services.router.served_credentials import ServedCredentials
-from services.router.snapshots import ServedSnapshots, TenantSnapshots
-from services.router.tenants import TenantParts, Tenants
+from services.router.snapshots import ServedSnapshots
+from services.router.tenants import TenantParts, Tenants, TenantSnapshots
 from services.router.uuid7 import RANDOM_BYTES, Uuid7s, uuid7
 from services.settings import Settings
 from services.telemetry.router import RouterTelemetry
@@ -145,7 +145,10 @@ async def composed(settings: Settings) -> AsyncIterator[Parts]:
         ledger, budgets = PostgresLedger(engine), Budgets()
         closing.push_async_callback(_hand_back, budgets, ledger)
         keeping_books = keep_books(budgets, ledger, snapshots, clock=now)
-        credentials = ServedCredentials(PostgresCredentials(engine))
+        own_engine = make_engine(url, pool_size=1)
+        closing.callback(own_engine.dispose)
+        credentials = ServedCredentials(PostgresCredentials(own_engine))
+        closing.callback(credentials.close)
         for task in (
             snapshots.keep_fresh(),
             credentials.keep_fresh(),

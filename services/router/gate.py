@@ -21,7 +21,7 @@ from bandit.domain.errors import (
 )
 from bandit.domain.outcome import DEFAULT_SOURCE
 from bandit.domain.tenant import DEFAULT_TENANT
-from bandit.routing.credentials import shown
+from bandit.routing.credentials import LONGEST_TOKEN, shown
 from services.router.request import Caller, Request
 from services.router.served_credentials import ServedCredentials
 from services.router.usage import Usage
@@ -105,11 +105,11 @@ class Gate:
             raise RevokedKey
         if credential.expires_at is not None and credential.expires_at <= self._clock():
             raise ExpiredKey
+        caller = self._caller(credential)
+        caller.usage.call()
         scope = SCOPES[request.method]
         if scope not in credential.scopes:
             raise MissingScope(scope.value)
-        caller = self._caller(credential)
-        caller.usage.call()
         return caller
 
     def _anonymous(self, request: Request) -> Caller:
@@ -127,17 +127,20 @@ class Gate:
     async def _of_token(self, header: str) -> Credential:
         if self._read_from is not self._credentials.held:
             self._read_from, self._remembered = self._credentials.held, {}
-        credential = self._remembered.get(header)
+        token = header[len(_BEARER) :].strip()
+        if header[: len(_BEARER)].lower() != _BEARER or len(token) > LONGEST_TOKEN:
+            raise UnknownKey
+        credential = self._remembered.get(token)
         if credential is not None:
             return credential
-        key = shown(header[len(_BEARER) :].strip())
-        if not header[: len(_BEARER)].lower() == _BEARER or key is None:
+        key = shown(token)
+        if key is None:
             raise UnknownKey
         credential = await self._found(key.id)
         if credential.digest is None or not hmac.compare_digest(credential.digest, key.digest):
             raise UnknownKey
         if len(self._remembered) < _MOST_REMEMBERED:
-            self._remembered[header] = credential
+            self._remembered[token] = credential
         return credential
 
     async def _of_certificate(self, context: grpc.aio.ServicerContext[Any, Any]) -> Credential:
@@ -156,7 +159,8 @@ class Gate:
         """The credential of that id, which may have been made a moment ago."""
         credential = self._credentials.held.get(id_)
         if credential is None:
-            await self._credentials.look_again()
+            if not await self._credentials.look_again():
+                raise Unavailable("keys that are not known here cannot be looked up now")
             credential = self._credentials.held.get(id_)
         if credential is None:
             raise UnknownKey

@@ -75,6 +75,7 @@ class ServedHistory:
             _log.warning(
                 "learned state was replaced",
                 policy=name,
+                tenant=self._tenant,
                 who=who,
                 learned_version=result.learned_version,
                 changed=result.changed,

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from bandit.domain.credential import Scope
 from bandit.domain.tenant import Tenant
@@ -45,9 +46,10 @@ class Request:
     method     such as `/bandit.router.v1.Router/Select`
     metadata   as the caller sent it
     caller     as soon as that is known
+    message    what is asked, as soon as it is read; of a raw method, as it travelled
     """
 
-    __slots__ = ("_admitting", "_id", "caller", "metadata", "method")
+    __slots__ = ("_admitting", "_id", "caller", "message", "metadata", "method")
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class Request:
         self.method = method
         self.metadata = metadata
         self.caller: Caller | None = None
+        self.message: Any = None
         self._admitting = admitting
         self._id = ""
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import cast
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from bandit.wire import (
@@ -28,6 +28,7 @@ from services.router.catalog_servicer import CatalogServicer
 from services.router.compose import Parts, composed, now
 from services.router.gate import Gate
 from services.router.grpc_server import Server
+from services.router.readiness import Readiness
 from services.router.servicers import FeedbackServicer, LearningServicer, RouterServicer
 from services.router.wrapping import Calls
 from services.settings import Settings
@@ -53,8 +54,6 @@ _METADATA_BYTES, _MOST_METADATA_BYTES = 8 * 1024, 16 * 1024
 _GREETING_MS = 10_000  # for a connection to begin as HTTP/2 does, and to take in our settings
 _IDLE_MS = 300_000  # after which a connection without calls is closed
 _OWN_FILES = 128  # descriptors that are not for connections of callers
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 _log = logger(__name__)
 
@@ -100,11 +99,9 @@ async def serve(
             parts.telemetry.server(server),
             gate,
             most_under_way=settings.max_calls,
-            most_wait_s=settings.max_wait_ms / 1000,
         )
         readiness = _add_services(server, calls, parts, settings, stopping)
         port = _bound(server, settings, how)
-        await _set_all(readiness, _NOT_SERVING)
         await server.start()
         _log.info(
             "listening",
@@ -117,7 +114,7 @@ async def serve(
         parts.telemetry.ready(False)
         preparing.cancel()
         await asyncio.wait([preparing])
-        await _set_all(readiness, _NOT_SERVING)
+        readiness.set(False)
         deadline = loop.time() + settings.grace_s
         await _drained(server, calls, settings.grace_s)
         await parts.backlog.flush(within_s=max(_LEAST_FLUSH_S, deadline - loop.time()))
@@ -192,7 +189,7 @@ def _add_services(
     parts: Parts,
     settings: Settings,
     stopping: asyncio.Event,
-) -> health.aio.HealthServicer:
+) -> Readiness:
     most = settings.max_batch
     wrapping = cast("grpc.aio.Server", calls)  # as far as the generated code uses one
     tenants = parts.tenants
@@ -204,7 +201,7 @@ def _add_services(
     )
     catalog_pb2_grpc.add_CatalogServicer_to_server(CatalogServicer(tenants), wrapping)
     learning_pb2_grpc.add_LearningServicer_to_server(LearningServicer(tenants), wrapping)
-    readiness = health.aio.HealthServicer()  # "" serves from here on: the process answers
+    readiness = Readiness(SERVICES)
     health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
     names = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
@@ -230,7 +227,7 @@ def _bound(server: grpc.aio.Server, settings: Settings, how: Listening) -> int:
 async def _prepare(
     parts: Parts,
     how: Listening,
-    readiness: health.aio.HealthServicer,
+    readiness: Readiness,
     tell_ready: Callable[[], None],
 ) -> None:
     """Become ready as soon as all is there: the encoder, the schema, the first snapshots."""
@@ -262,7 +259,7 @@ async def _prepare(
     # What is here stays: a collector that looks at it again and again stops the world each time.
     gc.collect()
     gc.freeze()
-    await _set_all(readiness, _SERVING)
+    readiness.set(True)
     _log.info("ready")
     parts.telemetry.ready(True)
     tell_ready()
@@ -275,11 +272,6 @@ async def _told_to_stop(stopping: asyncio.Event, server: grpc.aio.Server) -> Non
     await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
     if not stopping.is_set():
         raise StoppedServing(f"gRPC's server has ended: {ended.exception()!r}")
-
-
-async def _set_all(readiness: health.aio.HealthServicer, status: int) -> None:
-    for service in SERVICES:
-        await readiness.set(service, status)
 
 
 async def _drained(server: grpc.aio.Server, calls: Calls, grace_s: float) -> None:

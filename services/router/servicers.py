@@ -116,8 +116,6 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
     async def ReportStream(
         self, request_iterator: AsyncIterator[feedback_pb2.ReportStreamRequest], context: Context
     ) -> AsyncIterator[feedback_pb2.ReportStreamResponse]:
-        feedback = self._tenants.of(caller().tenant).feedback
-
         async def reported(
             request: feedback_pb2.ReportStreamRequest,
         ) -> feedback_pb2.ReportStreamResponse:
@@ -125,7 +123,7 @@ class FeedbackServicer(feedback_pb2_grpc.FeedbackServicer):
             try:
                 asking = await admitted()
                 report = translate.report(request.report, source=asking.source)
-                answer = await feedback.report(report)
+                answer = await self._tenants.of(asking.tenant).feedback.report(report)
             except BanditError as error:
                 answer = error
             return feedback_pb2.ReportStreamResponse(item=translate.report_item(answer))

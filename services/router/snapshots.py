@@ -216,7 +216,7 @@ class ServedSnapshots:
                 self._confirmed[policy_id] = began
                 continue
             outage = self._policy_outages.setdefault(
-                policy_id, Outage(_log, f"reading policy {policy.name!r}")
+                policy_id, Outage(_log, f"reading policy {policy.full_name!r}")
             )
             try:
                 successors[policy_id] = self._read_policy(policy, before, now)
@@ -316,40 +316,12 @@ class ServedSnapshots:
                 policy = self._held[policy_id].policy
                 _log.error(
                     "learned state cannot be used, serving without it",
-                    policy=policy.name,
+                    policy=policy.full_name,
                     arm=policy.arm(cell[0]).name,
                     objective=cell[1].label,
                     fault=fault,
                 )
         self._faults = faults
-
-
-class TenantSnapshots:
-    """
-    What is served of one tenant's policies; there are no others here.
-
-    Implements `routing.router.Snapshots` and `routing.feedback.Policies`.
-    """
-
-    def __init__(self, served: ServedSnapshots, tenant: Tenant) -> None:
-        self._served = served
-        self._tenant = tenant
-
-    def get(self, policy: str) -> Snapshot:
-        """See `ServedSnapshots.get`."""
-        return self._served.get(policy, self._tenant)
-
-    def policy(self, name: str) -> Policy:
-        """See `ServedSnapshots.policy`."""
-        return self._served.policy(name, self._tenant)
-
-    def refresh(self) -> Awaitable[bool]:
-        """See `ServedSnapshots.refresh`."""
-        return self._served.refresh()
-
-    def look_again(self) -> Awaitable[bool]:
-        """See `ServedSnapshots.look_again`."""
-        return self._served.look_again()
 
 
 def _is_current(held: _Held, versions: Versions, now: datetime) -> bool:

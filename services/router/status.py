@@ -97,9 +97,9 @@ def _details(error: errors.BanditError) -> Iterable[Message]:
             yield details.QuotaFailure(violations=[violation_of_quota])
             yield _retry_after(TOO_LARGE_RETRY_S)
         case errors.Overloaded():
-            most = f"{error.under_way} calls at once"
+            enough = "as many as are answered in time"
             yield details.QuotaFailure(
-                violations=[details.QuotaFailure.Violation(subject="calls", description=most)]
+                violations=[details.QuotaFailure.Violation(subject="calls", description=enough)]
             )
             yield _retry_after(error.retry_after_s)
         case errors.RateLimited():

@@ -1,9 +1,11 @@
 """What each tenant is served by: its own policies, and no others."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bandit.domain.policy import Policy
 from bandit.domain.tenant import Tenant
+from bandit.routing.snapshot import Snapshot
 from services.router.freshness import (
     FreshActivation,
     FreshCatalog,
@@ -12,6 +14,35 @@ from services.router.freshness import (
     FreshRouter,
 )
 from services.router.history import ServedHistory
+from services.router.snapshots import ServedSnapshots
+
+
+class TenantSnapshots:
+    """
+    What is served of one tenant's policies; there are no others here.
+
+    Implements `routing.router.Snapshots` and `routing.feedback.Policies`.
+    """
+
+    def __init__(self, served: ServedSnapshots, tenant: Tenant) -> None:
+        self._served = served
+        self._tenant = tenant
+
+    def get(self, policy: str) -> Snapshot:
+        """See `ServedSnapshots.get`."""
+        return self._served.get(policy, self._tenant)
+
+    def policy(self, name: str) -> Policy:
+        """See `ServedSnapshots.policy`."""
+        return self._served.policy(name, self._tenant)
+
+    def refresh(self) -> Awaitable[bool]:
+        """See `ServedSnapshots.refresh`."""
+        return self._served.refresh()
+
+    def look_again(self) -> Awaitable[bool]:
+        """See `ServedSnapshots.look_again`."""
+        return self._served.look_again()
 
 
 @dataclass(frozen=True, slots=True)

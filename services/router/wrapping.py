@@ -1,7 +1,6 @@
 """What surrounds every call: who calls is found out, errors become statuses, calls are counted."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
@@ -13,7 +12,6 @@ from grpc_status import rpc_status
 from bandit.domain.errors import BanditError, InvalidInput, Overloaded
 from services.logs import logger
 from services.router.gate import Gate
-from services.router.pace import Pace
 from services.router.request import REQUEST, REQUEST_ID, Request
 from services.router.status import internal_status, status_of
 
@@ -35,18 +33,14 @@ class Calls:
     The server, as the generated code adds services to it: each method is wrapped once.
 
     Lets `gate` see who calls; turns a `BanditError` into its status, and anything else unforeseen
-    into INTERNAL; counts the calls under way, and refuses more than `most_under_way` at once, and
-    those that would wait longer than `most_wait_s` or their caller's deadline: they would be done
-    for nobody.  An interceptor would be asked again for each call.
+    into INTERNAL; counts the calls under way, and refuses more than `most_under_way` at once: what
+    waited longer than its caller would be done for nobody.  An interceptor would be asked again for
+    each call.
     """
 
-    def __init__(
-        self, server: grpc.aio.Server, gate: Gate, *, most_under_way: int, most_wait_s: float
-    ) -> None:
+    def __init__(self, server: grpc.aio.Server, gate: Gate, *, most_under_way: int) -> None:
         self._server = server
         self._gate = gate
-        self._pace = Pace(time.monotonic)
-        self._most_wait_s = most_wait_s
         self._most_under_way = most_under_way
         self._started = 0
         self._under_way = 0
@@ -79,29 +73,18 @@ class Calls:
             quiet = quiet + 1 if self._idle.is_set() and self._started == seen else 0
 
     @contextmanager
-    def _under_way_in(self, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+    def _counted(self) -> Iterator[None]:
         """Count a call while it lasts; `Overloaded` where there are enough."""
-        if self._is_too_much(context):
-            raise Overloaded(self._under_way)
+        if self._under_way >= self._most_under_way:
+            raise Overloaded
         self._under_way += 1
         self._idle.clear()
         try:
             yield
         finally:
             self._under_way -= 1
-            self._pace.end(self._under_way)
             if self._under_way == 0:
                 self._idle.set()
-
-    def _is_too_much(self, context: grpc.aio.ServicerContext[Any, Any]) -> bool:
-        """Whether another call would come too late, for its caller or for anybody."""
-        if self._under_way >= self._most_under_way:
-            return True
-        wait_s = self._pace.wait_s(self._under_way)
-        if not wait_s:
-            return False
-        left_s = context.time_remaining()
-        return wait_s > self._most_wait_s or (left_s is not None and wait_s > left_s)
 
     def _request(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Request:
         return Request(
@@ -111,23 +94,24 @@ class Calls:
         )
 
     def _wrapped(self, handler: Any, method: str) -> Any:
-        async def call(message: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        is_raw = getattr(handler.unary_unary, "is_raw", False)
+
+        async def call(data: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             self._started += 1
             request = self._request(method, context)
             try:
-                with self._under_way_in(context):
-                    await request.admit()
-                    REQUEST.set(request)
-                    return await handler.unary_unary(_readable(message), context)
+                # Before it is counted: who waits to be let in keeps nobody out.
+                await request.admit()
+                REQUEST.set(request)
+                with self._counted():
+                    request.message = data if is_raw else _read(handler.request_deserializer, data)
+                    return await handler.unary_unary(request.message, context)
             except Exception as error:
                 await _told(error, request, context)
 
-        if getattr(handler.unary_unary, "is_raw", False):
-            return grpc.unary_unary_rpc_method_handler(call)
+        # Messages are read here, not by gRPC, which would do it for anybody.
         return grpc.unary_unary_rpc_method_handler(
-            call,
-            request_deserializer=_reader(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
+            call, response_serializer=None if is_raw else handler.response_serializer
         )
 
     def _wrapped_stream(self, handler: Any, method: str) -> Any:
@@ -138,36 +122,26 @@ class Calls:
                 asking = await request.admit()
                 REQUEST.set(request)
                 with asking.usage.stream():
-                    readable = (_readable(message) async for message in messages)
-                    async with aclosing(handler.stream_stream(readable, context)) as items:
+                    read = (_read(handler.request_deserializer, data) async for data in messages)
+                    async with aclosing(handler.stream_stream(read, context)) as items:
                         async for item in items:
                             yield item
             except Exception as error:
                 await _told(error, request, context)
 
         return grpc.stream_stream_rpc_method_handler(
-            stream,
-            request_deserializer=_reader(handler.request_deserializer),
-            response_serializer=handler.response_serializer,
+            stream, response_serializer=handler.response_serializer
         )
 
 
-def _reader(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """The same, but for bytes that are no such message: gRPC would answer INTERNAL and log them."""
-
-    def reader(data: bytes) -> Any:
-        try:
-            return read(data)
-        except DecodeError as error:
-            return error
-
-    return reader
-
-
-def _readable(message: Any) -> Any:
-    if isinstance(message, DecodeError):
-        raise InvalidInput("request", "is not a message of the kind that the method takes")
-    return message
+def _read(read: Callable[[bytes], Any], data: bytes) -> Any:
+    """A message; `InvalidInput` where it is none of its kind."""
+    try:
+        return read(data)
+    except DecodeError:
+        raise InvalidInput(
+            "request", "is not a message of the kind that the method takes"
+        ) from None
 
 
 async def _told(

@@ -10,7 +10,6 @@ from bandit.store.postgres.line import Line
 from services.logs import Outage, logger
 from services.telemetry import definitions as d
 from services.telemetry.instruments import Instruments, Labelled, PerPolicy
-from services.telemetry.labels import label_of
 
 _INTERVAL_S = 2.0
 _FAREWELL_S = 1.0
@@ -51,7 +50,7 @@ class LearnerMetrics:
         """A micro-batch was folded."""
         if not folded.settled + folded.held:
             return
-        label = label_of(policy)
+        label = policy.full_name
         self._folded[label,].inc(folded.settled)
         self._seconds.observe(seconds)
         for arm_id, objective in folded.written:
@@ -87,7 +86,7 @@ class LearnerMetrics:
         if any(line.policy_id not in self._known for line in lines):
             self._known = {policy.id: policy for policy in self._policies()}
         named = {
-            label_of(policy): line
+            policy.full_name: line
             for line in lines
             if (policy := self._known.get(line.policy_id)) is not None
         }

@@ -17,7 +17,6 @@ from bandit.routing.budgets import Budgets
 from services.telemetry import definitions as d
 from services.telemetry.calls import Ended, short
 from services.telemetry.instruments import Instruments, Labelled, PerPolicy
-from services.telemetry.labels import label_of
 from services.telemetry.sources import Sources
 
 _NS = 1e-9
@@ -109,7 +108,7 @@ class RouterMetrics:
 
     def reported(self, policy: Policy, receipts: Sequence[Receipt]) -> None:
         """A caller was told what became of its values."""
-        label = label_of(policy)
+        label = policy.full_name
         for receipt in receipts:
             labels = label, receipt.objective.label, receipt.disposition.value
             self._outcomes[labels].inc()
@@ -144,8 +143,8 @@ class RouterMetrics:
         self._connections.set(pool.checkedout())
         self._connections_limit.set(pool.size() + max(0, pool._max_overflow))
         standing = sources.snapshots.standing()
-        self._snapshot_age.tell({label_of(each.policy): each.age_s for each in standing})
-        self._snapshot_lag.tell({label_of(each.policy): each.versions_behind for each in standing})
+        self._snapshot_age.tell({each.policy.full_name: each.age_s for each in standing})
+        self._snapshot_lag.tell({each.policy.full_name: each.versions_behind for each in standing})
         self._look_at_budgets(sources.budgets, [each.policy for each in standing])
 
     def _look_at_budgets(self, budgets: Budgets, policies: Sequence[Policy]) -> None:
@@ -155,10 +154,10 @@ class RouterMetrics:
             if policy.budget is None or status is None:
                 continue
             price, account = status
-            prices[label_of(policy)] = price
+            prices[policy.full_name] = price
             utilisation = account.utilisation(policy.budget)
             if utilisation is not None:
-                utilisations[label_of(policy)] = utilisation
+                utilisations[policy.full_name] = utilisation
         self._price.tell(prices)
         self._utilisation.tell(utilisations)
 
@@ -175,7 +174,7 @@ class RouterMetrics:
 
 
 def _label(policy: Policy | None, policy_id: PolicyId) -> str:
-    return str(policy_id) if policy is None else label_of(policy)
+    return str(policy_id) if policy is None else policy.full_name
 
 
 def _arm(policy: Policy | None, arm_id: ArmId) -> str:

@@ -23,9 +23,11 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from bandit.domain.arm import LONGEST_NAME
 from bandit.domain.decision import Decision
 from bandit.wire import router_pb2
 from services.logs import Outage, logger
+from services.router.request import REQUEST
 from services.telemetry.calls import Context, code_of, request_id_of
 
 _SERVICE = "bandit-router"
@@ -105,7 +107,7 @@ class Tracing:
                     self._add_commits(span, response)
                     return response
                 finally:
-                    _tell(span, "bandit.policy", policy_of(request, method))
+                    _tell_whose(span, method)
 
         return traced
 
@@ -242,6 +244,15 @@ def _end(span: Span, code: str, context: Context) -> None:
     if code != "OK":
         span.set_status(Status(StatusCode.ERROR, code))
     _tell(span, "bandit.request_id", request_id_of(context))
+
+
+def _tell_whose(span: Span, method: str) -> None:
+    """Of a call that was let in: what others send is not kept, and may be long."""
+    request = REQUEST.get(None)
+    if request is None or request.caller is None:
+        return
+    _tell(span, "bandit.tenant", request.caller.tenant)
+    _tell(span, "bandit.policy", (policy_of(request.message, method) or "")[:LONGEST_NAME])
 
 
 def _tell(span: Span, key: str, value: object) -> None:

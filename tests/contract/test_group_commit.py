@@ -6,7 +6,8 @@ import psycopg
 import pytest
 from psycopg import errors as postgres
 
-from bandit.domain.errors import Unavailable
+from bandit.domain.errors import Contended, Unavailable
+from bandit.store.postgres.engine import is_collision, refusal_of
 from bandit.store.postgres.group_commit import GroupCommit
 from bandit.store.postgres.lane import Lane
 
@@ -105,3 +106,24 @@ async def test_closing_finishes_what_is_waiting(database_url):
     await group.close()
 
     assert await asyncio.gather(*calls) == [0, 2, 4, 6, 8]
+
+
+async def test_a_row_without_a_place_is_a_collision_and_a_broken_rule_is_none(database_url):
+    """As when a day is made while a statement begins; the errors are Postgres's own."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "create temporary table days (day int, number int constraint positive check"
+            " (number > 0)) partition by range (day)"
+        )
+        connection.execute(
+            "create temporary table first partition of days for values from (0) to (1)"
+        )
+        with pytest.raises(postgres.CheckViolation) as without_place:
+            connection.execute("insert into days values (7, 1)")
+        with pytest.raises(postgres.CheckViolation) as broken_rule:
+            connection.execute("insert into days values (0, -1)")
+
+    assert is_collision(without_place.value)
+    assert isinstance(refusal_of(without_place.value), Contended)
+    assert not is_collision(broken_rule.value)
+    assert refusal_of(broken_rule.value) is None

@@ -25,6 +25,12 @@ class Scraped:
     def names(self) -> set[str]:
         return {name for name, _, _ in self._samples}
 
+    @property
+    def families(self) -> set[str]:
+        """The same, with those of which histograms are the parts."""
+        parts = ("_bucket", "_sum", "_count")
+        return self.names | {name.removesuffix(part) for name in self.names for part in parts}
+
     def by(self, name: str, *labels: str, **where: str) -> Mapping[tuple[str, ...], float]:
         """The sums over all other labels, without those that are 0."""
         sums: Counter[tuple[str, ...]] = Counter()

@@ -244,8 +244,11 @@ def test_outcomes_count_under_the_keys_name_whatever_the_caller_says(service: Se
     case = service.case()
     metadata = [("bandit-source", "somebody else")]
 
-    calls = Calls(with_key(service.channel, service.scoped[Scope.REPORT]))
+    calls = Calls(with_key(service.channel, service.own))
     calls.feedback.Report(_report(case), metadata=metadata)
-    again = Calls(with_key(service.channel, service.own)).feedback.Report(_report(case))
+    same = calls.feedback.Report(_report(case))
+    other = Calls(with_key(service.channel, service.scoped[Scope.REPORT]))
+    another = other.feedback.Report(_report(case))
 
-    assert again.heads[0].disposition == f.DISPOSITION_ACCEPTED  # under another name
+    assert same.heads[0].disposition == f.DISPOSITION_DUPLICATE
+    assert another.heads[0].disposition == f.DISPOSITION_ACCEPTED  # under another name

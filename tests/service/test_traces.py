@@ -158,6 +158,7 @@ def test_a_selection_goes_on_in_its_callers_trace_with_the_commit_beneath(world:
         "rpc.service": "bandit.router.v1.Router",
         "rpc.method": "Select",
         "rpc.grpc.status_code": 0,
+        "bandit.tenant": "default",
         "bandit.policy": world.policy,
     }
     assert commit.name == "commit decisions"

@@ -36,7 +36,7 @@ _AWAY = (
     psycopg.InternalError,  # read-only since a failover, idle for too long in a transaction
     postgres.UndefinedTable,  # not migrated yet
 )
-COLLISIONS = (postgres.DeadlockDetected, postgres.SerializationFailure)
+_COLLISIONS = (postgres.DeadlockDetected, postgres.SerializationFailure)
 
 
 def driver_url(url: str, *, scheme: str = "postgresql://") -> str:
@@ -126,13 +126,25 @@ def _patient(connection: Connection, *, statement_timeout_ms: int) -> Iterator[N
         driver.patience_s = PATIENCE_S
 
 
+def is_collision(error: BaseException) -> bool:
+    """
+    Whether others were in the way, so that the same goes well a moment later.
+
+    A day that is made while a statement begins may be seen by it and yet have no place for its
+    rows: a violation of no constraint in particular.
+    """
+    if isinstance(error, postgres.CheckViolation):
+        return error.diag.constraint_name is None
+    return isinstance(error, _COLLISIONS)
+
+
 def refusal_of(error: BaseException) -> Unavailable | None:
     """What callers are told of a driver's error; None where trying again would not help."""
     if isinstance(error, sqlalchemy.exc.TimeoutError):
         return Unavailable("all database connections are busy")
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         return refusal_of(error.orig) if error.orig is not None else None
-    if isinstance(error, COLLISIONS):
+    if is_collision(error):
         return Contended()
     if isinstance(error, _AWAY):
         return Unavailable("the database is away or too slow")

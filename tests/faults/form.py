@@ -46,6 +46,7 @@ class Form:
     fuzzing_s        of random messages after that
     rubbish_s        of what is no message at all
     windows          without an attack, and as many during it, each of `window_s`
+    pause_s          between windows
     share            of the latencies that are compared
     allowance_s      that they may differ by at any rate
     """
@@ -58,6 +59,7 @@ class Form:
     rubbish_s: float
     windows: int
     window_s: float
+    pause_s: float
     share: float
     allowance_s: float
 
@@ -74,6 +76,7 @@ SHORT = Form(
     rubbish_s=2.0,
     windows=4,
     window_s=0.12,
+    pause_s=0.02,
     share=0.9,
     allowance_s=0.25,  # beside other tests on the same processors
 )
@@ -86,6 +89,7 @@ LONG = Form(
     rubbish_s=60.0,
     windows=5,
     window_s=3.0,
+    pause_s=0.1,
     share=0.99,
     allowance_s=0.0,
 )

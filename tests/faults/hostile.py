@@ -289,7 +289,7 @@ def attacks(policy: bytes) -> dict[str, Attack]:
         "large header fields": Attack(2, polite, with_fields(large_fields)),
         "many header fields": Attack(2, h.hello(), with_fields(many_fields), every=5),
         "endless header blocks": Attack(2, polite, continued, per_tick=2),
-        "rapid resets": Attack(2, h.hello(), resets(20), units=20),
+        "rapid resets": Attack(2, h.hello(), resets(10), units=10),
         "settings": Attack(2, h.hello(), lambda peer: h.settings() * 100, units=100),
         "unread settings": Attack(
             2, h.hello(), lambda peer: h.settings() * 100, is_read=False, units=100

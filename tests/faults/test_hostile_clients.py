@@ -103,6 +103,7 @@ async def test_an_ordinary_caller_hardly_waits_longer(
             windows=form.windows,
             lasting_s=form.window_s,
             per_second=PER_SECOND,
+            pause_s=form.pause_s,
         )
     grown = resident_bytes(target.child.pid) - before
     tally.tell(f"{kind}: {seen.told(form.share)}; {grown / MIB:+.1f} MiB")
@@ -189,7 +190,7 @@ def test_at_the_limit_of_open_files_callers_are_served_and_new_ones_come_in_late
 
 def test_connections_that_nobody_uses_are_closed(target: Target, form: Form, tally: Tally) -> None:
     if form is SHORT:
-        pytest.skip("takes five minutes")
+        pytest.skip("takes a minute and a half")
     ack = h.frame(h.SETTINGS, h.ACK)
     expected = {
         "silent": (b"", 10.0),

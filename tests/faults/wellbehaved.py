@@ -18,7 +18,6 @@ from bandit.wire import router_pb2, router_pb2_grpc
 
 PATIENCE_S = 10.0
 _PROJECT = Path(__file__).resolve().parents[2]
-_SETTLING_S = 0.1  # after an attack began or ended, before the next window
 
 
 class Hostile:
@@ -141,6 +140,7 @@ async def alternated(
     windows: int,
     lasting_s: float,
     per_second: float,
+    pause_s: float,
 ) -> Windows:
     """Windows without and with the attack in turn; its connections are open before they begin."""
     made = Windows()
@@ -149,10 +149,10 @@ async def alternated(
             await latencies(router, request, lasting_s=lasting_s, per_second=per_second)
         )
         await hostile.told("on")
-        await asyncio.sleep(_SETTLING_S)
+        await asyncio.sleep(pause_s)
         made.during.append(
             await latencies(router, request, lasting_s=lasting_s, per_second=per_second)
         )
         made.done = await hostile.told("off")
-        await asyncio.sleep(_SETTLING_S)
+        await asyncio.sleep(pause_s)
     return made

@@ -6,8 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors as postgres
 
-from bandit.domain.errors import Contended, Unavailable
-from bandit.store.postgres.engine import is_collision, refusal_of
+from bandit.domain.errors import Unavailable
 from bandit.store.postgres.group_commit import GroupCommit
 from bandit.store.postgres.lane import Lane
 
@@ -108,7 +107,9 @@ async def test_closing_finishes_what_is_waiting(database_url):
     assert await asyncio.gather(*calls) == [0, 2, 4, 6, 8]
 
 
-async def test_a_row_without_a_place_is_a_collision_and_a_broken_rule_is_none(database_url):
+async def test_a_row_without_a_place_is_tried_again_once_and_a_broken_rule_is_not(
+    group_commit, database_url
+):
     """As when a day is made while a statement begins; the errors are Postgres's own."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
@@ -123,7 +124,10 @@ async def test_a_row_without_a_place_is_a_collision_and_a_broken_rule_is_none(da
         with pytest.raises(postgres.CheckViolation) as broken_rule:
             connection.execute("insert into days values (0, -1)")
 
-    assert is_collision(without_place.value)
-    assert isinstance(refusal_of(without_place.value), Contended)
-    assert not is_collision(broken_rule.value)
-    assert refusal_of(broken_rule.value) is None
+    assert await group_commit(Work(without_place.value)).answers([1]) == [2]
+    work = Work(without_place.value, without_place.value)
+    assert await group_commit(work).answers([1]) == [without_place.value]
+    assert len(work.groups) == 2
+    work = Work(broken_rule.value)
+    assert await group_commit(work).answers([1]) == [broken_rule.value]
+    assert len(work.groups) == 1

@@ -127,15 +127,18 @@ def _patient(connection: Connection, *, statement_timeout_ms: int) -> Iterator[N
 
 
 def is_collision(error: BaseException) -> bool:
-    """
-    Whether others were in the way, so that the same goes well a moment later.
-
-    A day that is made while a statement begins may be seen by it and yet have no place for its
-    rows: a violation of no constraint in particular.
-    """
-    if isinstance(error, postgres.CheckViolation):
-        return error.diag.constraint_name is None
+    """Whether others were in the way, so that the same goes well a moment later."""
     return isinstance(error, _COLLISIONS)
+
+
+def lacks_partition(error: BaseException) -> bool:
+    """
+    Whether a row has no place: a violation of no constraint in particular.
+
+    So it has, for a moment, where its day is made while the statement begins, which sees the day
+    and yet has no place for its rows.
+    """
+    return isinstance(error, postgres.CheckViolation) and error.diag.constraint_name is None
 
 
 def refusal_of(error: BaseException) -> Unavailable | None:

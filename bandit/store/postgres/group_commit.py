@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import psycopg
 
 from bandit.domain.errors import Unavailable
-from bandit.store.postgres.engine import is_collision, refusal_of
+from bandit.store.postgres.engine import is_collision, lacks_partition, refusal_of
 from bandit.store.postgres.lane import Lane
 
 MOST_ROWS = 256
@@ -141,7 +141,8 @@ class GroupCommit(Generic[Call, Answer]):
             try:
                 return await self._work(self._lane, calls)
             except psycopg.Error as error:
-                if not is_collision(error) or attempt == MOST_COLLISIONS:
+                may_pass = is_collision(error) or (lacks_partition(error) and attempt == 0)
+                if not may_pass or attempt == MOST_COLLISIONS:
                     refusal = refusal_of(error)
                     if refusal is None:
                         raise

@@ -1,8 +1,8 @@
 """What surrounds every call: who calls is found out, errors become statuses, calls are counted."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
@@ -72,19 +72,17 @@ class Calls:
             await asyncio.sleep(for_s / _SLICES)
             quiet = quiet + 1 if self._idle.is_set() and self._started == seen else 0
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        """Count a call while it lasts; `Overloaded` where there are enough."""
+    def _begin(self) -> None:
+        """One more call is under way; `Overloaded` where there are enough."""
         if self._under_way >= self._most_under_way:
             raise Overloaded
         self._under_way += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            if self._under_way == 0:
-                self._idle.set()
+
+    def _end(self) -> None:
+        self._under_way -= 1
+        if self._under_way == 0:
+            self._idle.set()
 
     def _request(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Request:
         return Request(
@@ -103,9 +101,12 @@ class Calls:
                 # Before it is counted: who waits to be let in keeps nobody out.
                 await request.admit()
                 REQUEST.set(request)
-                with self._counted():
+                self._begin()
+                try:
                     request.message = data if is_raw else _read(handler.request_deserializer, data)
                     return await handler.unary_unary(request.message, context)
+                finally:
+                    self._end()
             except Exception as error:
                 await _told(error, request, context)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.failures import BAD_USAGE, CommandError
+
 if TYPE_CHECKING:
     import grpc
 
@@ -47,18 +49,26 @@ def connect(target: str, *, timeout_s: float = 10.0, source: str | None = None) 
     A client of the service at `target`.
 
     With the key in BANDIT_KEY, where there is one, and over TLS where BANDIT_CA names a file or
-    BANDIT_TLS is set: secrets are not for the process list.
+    BANDIT_TLS is set: secrets are not for the process list.  Raises CommandError where the key
+    would travel in the open.
     """
     from bandit.client import RouterClient
 
-    return RouterClient(
-        target,
-        key=os.environ.get("BANDIT_KEY") or None,
-        timeout_s=timeout_s,
-        source=source,
-        credentials=channel_credentials(),
-        plaintext=bool(os.environ.get("BANDIT_PLAINTEXT")),
-    )
+    try:
+        return RouterClient(
+            target,
+            key=os.environ.get("BANDIT_KEY") or None,
+            timeout_s=timeout_s,
+            source=source,
+            credentials=channel_credentials(),
+            plaintext=bool(os.environ.get("BANDIT_PLAINTEXT")),
+        )
+    except ValueError:
+        raise CommandError(
+            f"the key in BANDIT_KEY would travel to {target} in the open",
+            hint="set BANDIT_TLS or BANDIT_CA, or BANDIT_PLAINTEXT where something else encrypts",
+            exit_code=BAD_USAGE,
+        ) from None
 
 
 def channel_credentials() -> "grpc.ChannelCredentials | None":

@@ -109,7 +109,11 @@ async def serve(
             tls=how.certificates is not None,
         )
         preparing = asyncio.create_task(_prepare(parts, how, readiness, lambda: tell_ready(port)))
-        await _told_to_stop(stopping, server)
+        try:
+            await _told_to_stop(stopping, server)
+        except StoppedServing:
+            await parts.backlog.flush(within_s=settings.grace_s)
+            raise
         _log.info("draining")
         parts.telemetry.ready(False)
         preparing.cancel()

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from bandit.client import RouterClient, UnauthenticatedError
+from bandit.client import AsyncRouterClient, RouterClient, UnauthenticatedError, tls
 from bandit.domain.credential import Scope
 from bandit.routing.credentials import CredentialKeeper
 from bandit.wire import catalog_pb2 as c
@@ -271,6 +271,27 @@ def test_the_client_sends_its_key_and_says_what_is_wrong_with_it(service: Servic
 
     assert raised.value.reason == "UNKNOWN_KEY"
     assert raised.value.request_id
+
+
+@pytest.mark.parametrize("client", [RouterClient, AsyncRouterClient])
+def test_a_key_does_not_travel_in_the_open_unless_that_is_wanted(client):
+    for target in ("router.example:50051", "10.0.0.1:50051", "router.example"):
+        with pytest.raises(ValueError, match="in the open"):
+            client(target, key="br_a_b")
+
+    RouterClient("router.example:50051", key="br_a_b", plaintext=True).close()
+    RouterClient("router.example:50051", key="br_a_b", credentials=tls()).close()
+    RouterClient("router.example:50051").close()
+
+
+def test_the_shell_does_not_send_its_key_in_the_open_either(capsys, monkeypatch):
+    monkeypatch.setenv("BANDIT_KEY", "br_a_b")
+
+    assert run(["policy", "list", "--target", "router.example:50051"]) == 2
+
+    error = capsys.readouterr().err
+    assert "BANDIT_KEY would travel to router.example:50051 in the open" in error
+    assert "br_a_b" not in error
 
 
 def test_keys_are_managed_from_the_shell(service: Service, capsys, monkeypatch):
